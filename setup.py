@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the compiled modules; everything else is in pyproject.toml.
+
+Switches, by environment:
+  PLEXO_DEBUG=1                       no optimisation, C assertions, line tracing for coverage
+  PLEXO_SANITIZE=address,undefined    instrument the modules (run under the matching runtime library)
+  PLEXO_WERROR=1                      C compiler warnings are errors (CI sets it; users' compilers differ)
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from Cython.Compiler import Options
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("PLEXO_DEBUG", "") not in ("", "0")
+SANITIZE = os.environ.get("PLEXO_SANITIZE", "")
+WERROR = os.environ.get("PLEXO_WERROR", "") not in ("", "0")
+
+compile_args: list[str] = []
+link_args: list[str] = []
+if os.name == "posix":
+    compile_args += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
+    if WERROR:
+        # Cython's own generated helpers may stay unused in a small module.
+        compile_args += ["-Wall", "-Werror", "-Wno-unused-function"]
+    if SANITIZE:
+        compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
+        link_args += [f"-fsanitize={SANITIZE}"]
+
+Options.warning_errors = True
+
+sources = sorted(Path("src/_fast").glob("*.pyx"))
+if not sources:
+    raise SystemExit("src/_fast/*.pyx not found: run setup.py from the root of the source tree")
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"plexo._fast.{source.stem}",
+                [source.as_posix()],
+                extra_compile_args=compile_args,
+                extra_link_args=link_args,
+                define_macros=[("CYTHON_TRACE", "1")] if DEBUG else [],
+            )
+            for source in sources
+        ],
+        include_path=["src"],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "linetrace": DEBUG,
+            "embedsignature": True,
+            # Stated, not left to default: one interpreter, with the GIL, until it is proved otherwise.
+            "freethreading_compatible": False,
+            "subinterpreters_compatible": "no",
+        },
+    ),
+)
