@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ZMTP 3.1 (RFC 37) without I/O: the names that links use, gathered from the modules that do the work."""
+
+from plexo._proto.errors import Reason, WireError
+from plexo._proto.subscriptions import MAX_TOPIC_BYTES, MAX_TOPICS, Subscriptions
+from plexo._proto.zmtp_commands import (
+    Cancel,
+    Command,
+    Error,
+    Flag,
+    Ping,
+    Pong,
+    Ready,
+    Subscribe,
+    UnknownCommand,
+    Version,
+    encode_cancel,
+    encode_error,
+    encode_frame,
+    encode_ping,
+    encode_pong,
+    encode_subscribe,
+    parse_command,
+    parse_subscription_message,
+)
+from plexo._proto.zmtp_handshake import (
+    COMPATIBLE,
+    GREETING_SIZE,
+    MAX_HANDSHAKE_COMMAND,
+    OUR_VERSION,
+    Established,
+    Handshake,
+    SocketType,
+)
+
+__all__ = [
+    "COMPATIBLE",
+    "GREETING_SIZE",
+    "MAX_HANDSHAKE_COMMAND",
+    "MAX_TOPICS",
+    "MAX_TOPIC_BYTES",
+    "OUR_VERSION",
+    "Cancel",
+    "Command",
+    "Error",
+    "Established",
+    "Flag",
+    "Handshake",
+    "Ping",
+    "Pong",
+    "Ready",
+    "Reason",
+    "SocketType",
+    "Subscribe",
+    "Subscriptions",
+    "UnknownCommand",
+    "Version",
+    "WireError",
+    "encode_cancel",
+    "encode_error",
+    "encode_frame",
+    "encode_ping",
+    "encode_pong",
+    "encode_subscribe",
+    "parse_command",
+    "parse_subscription_message",
+]
