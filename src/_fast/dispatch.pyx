@@ -1,0 +1,639 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who gets called for a message, in which order, and what happens when a reactant takes its time.
+
+Every reactant has a *lane*: it gets the messages of its neuron one after another, in the order they came. While its
+coroutine is suspended the lane is busy and later messages wait in the lane's queue; no other reactant notices. Two ways
+in:
+
+* ``deliver``: a local ``transmit``, whose caller waits for the reactants and gets their errors. A caller that waits
+  holds its own message, so such entries are not limited by the lane's queue.
+* ``post``: a message from a link. Nobody waits; errors go to the report callback; a full lane pauses the link.
+
+A reactant that transmits its own neuron would wait for itself; such a message is queued and not waited for.
+"""
+
+import asyncio
+import inspect
+import sys
+from asyncio import CancelledError
+from collections import deque
+from functools import partial
+
+from plexo._fast.tasks cimport TaskPool, Work, as_coroutine, current_pool, running_loop
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+from plexo._fast.tasks cimport PyIter_Send
+
+# Messages that may wait for one reactant (received ones; see the module's text).
+DEFAULT_QUEUE_MESSAGES = 1000
+
+
+def reactant_arity(reactant):
+    """How many of (data, neuron, reaction_id) `reactant` takes: 1, 2 or 3.
+
+    Raises TypeError where it is not callable or takes none of these counts.
+    """
+    if not callable(reactant):
+        raise TypeError(f"reactant: expected a callable, got {type(reactant).__name__}")
+    try:
+        parameters = inspect.signature(reactant).parameters.values()
+    except ValueError:  # a builtin without a signature, such as list.append
+        return 1
+    positional = 0
+    required = 0
+    for parameter in parameters:
+        if parameter.kind == parameter.VAR_POSITIONAL:
+            positional = 3
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            positional += 1
+            if parameter.default is parameter.empty:
+                required += 1
+        elif parameter.kind == parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise TypeError(f"reactant {reactant!r} needs the keyword argument {parameter.name!r}; "
+                            "it is called with (data[, neuron[, reaction_id]])")
+    if positional == 0 or required > 3:
+        raise TypeError(f"reactant {reactant!r} takes {required or 'no'} positional arguments; expected one to three: "
+                        "(data[, neuron[, reaction_id]])")
+    return min(positional, 3)
+
+
+cdef class Source:
+    """Something that messages come from and that can be told to stop reading for a while."""
+
+    cdef int resume(self) except -1:
+        return 0
+
+
+cdef class Completion:
+    """How far one local message has come with its reactants; awaitable by the one who sent it."""
+
+    cdef int one_done(self, object error) except -1:
+        if error is not None:
+            if self.detached:
+                self.fanout.failed(error, None)
+            elif self.errors is None:
+                self.errors = [error]
+            else:
+                self.errors.append(error)
+        self.waiting -= 1
+        if self.waiting == 0 and self.future is not None and not self.future.done():
+            self.future.set_result(None)
+        return 0
+
+    def __await__(self):
+        return self.wait().__await__()
+
+    async def wait(self):
+        cdef Lane lane
+        if self.waiting > 0:
+            self.future = asyncio.get_running_loop().create_future()
+            try:
+                await self.future
+            except CancelledError:
+                # As with asyncio.gather: withdraw what waits, cancel what runs.
+                self.abandoned = True
+                for lane in self.lanes:
+                    if lane.in_hand and lane.completion is self and lane.runner is not None:
+                        lane.runner.task.cancel()
+                raise
+        raise_errors(self.errors)
+
+
+cdef int raise_errors(list errors) except -1:
+    if errors is None:
+        return 0
+    if len(errors) == 1:
+        raise errors[0]
+    if sys.version_info >= (3, 11):
+        kind = ExceptionGroup if all(isinstance(error, Exception) for error in errors) else BaseExceptionGroup
+        raise kind(f"{len(errors)} reactants failed", errors)
+    # Python 3.10 has no groups: the first is raised and carries the others.
+    errors[0].plexo_other_errors = tuple(errors[1:])
+    raise errors[0]
+
+
+cdef class Target(Work):
+    """One receiver of a neuron's messages: a reactant's lane, or a port into a plexus."""
+
+    cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
+                   Source source) except -1:
+        """Take one message: now, or into the queue. `completion` (or None) learns when it is done."""
+        return 0
+
+    cdef bint full(self):
+        return False
+
+
+cdef class Lane(Target):
+    """One reactant with its queue."""
+
+    def __cinit__(self, Fanout fanout, reactant, Py_ssize_t limit):
+        self.fanout = fanout
+        self.reactant = reactant
+        self.arity = reactant_arity(reactant)
+        self.wants_reaction = self.arity == 3
+        self.limit = limit
+
+    cdef object call(self, object data, object reaction_id):
+        if self.arity == 1:
+            return self.reactant(data)
+        if self.arity == 2:
+            return self.reactant(data, self.fanout.neuron)
+        return self.reactant(data, self.fanout.neuron, reaction_id)
+
+    cdef bint full(self):
+        return self.pending is not None and len(self.pending) >= self.limit
+
+    cdef int queue(self, object data, object reaction_id, Completion completion, Source source) except -1:
+        if self.pending is None:
+            self.pending = deque()
+        self.pending.append((data, reaction_id, completion))
+        if source is not None and completion is None and len(self.pending) >= self.limit:
+            if self.paused is None:
+                self.paused = []
+            if source not in self.paused:
+                source.blocked += 1
+                self.paused.append(source)
+        return 0
+
+    cdef int relieve(self) except -1:
+        """Let paused sources go on once the queue is half empty."""
+        cdef Source source
+        if self.paused is not None and 2 * len(self.pending) <= self.limit:
+            paused, self.paused = self.paused, None
+            for source in paused:
+                source.blocked -= 1
+                if source.blocked == 0:
+                    source.resume()
+        return 0
+
+    cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
+                   Source source) except -1:
+        if self.busy:
+            if completion is not None and self.running:
+                completion.one_done(None)
+                completion = None
+            self.queue(data, reaction_id, completion, source)
+            return 0
+        self.busy = True
+        if self.pending:
+            # Left over from an event loop that ended: those come first.
+            self.queue(data, reaction_id, completion, source)
+        else:
+            self.completion = completion
+            self.in_hand = True
+            error = None
+            self.running = True
+            try:
+                result = self.call(data, reaction_id)
+                if result is not None:
+                    coroutine = as_coroutine(result)
+                    if coroutine is not None:
+                        if pool is None:
+                            pool = current_pool()
+                        if pool.drive(self, coroutine) == 0:
+                            return 0
+            except Exception as fault:
+                error = fault
+            except CancelledError as fault:
+                error = fault
+            except BaseException:
+                self.in_hand = False
+                self.busy = False
+                raise
+            finally:
+                self.running = False
+            self.settle(error)
+            if not self.pending:
+                self.busy = False
+                return 0
+        return self.work_through(pool)
+
+    cdef int work_through(self, TaskPool pool) except -1:
+        """Messages that came while the reactant ran (it transmitted its own neuron), or that an ended loop left."""
+        coroutine = self.advance(None)
+        while coroutine is not None:
+            if pool is None:
+                pool = current_pool()
+            error = None
+            self.running = True
+            try:
+                if pool.drive(self, coroutine) == 0:
+                    return 0
+            except (Exception, CancelledError) as fault:
+                error = fault
+            finally:
+                self.running = False
+            coroutine = self.advance(error)
+        return 0
+
+    cdef int settle(self, object error) except -1:
+        cdef Completion completion = self.completion
+        self.completion = None
+        self.in_hand = False
+        if completion is not None:
+            completion.one_done(error)
+        elif error is not None:
+            self.fanout.failed(error, self.reactant)
+        return 0
+
+    cdef object advance(self, object error):
+        cdef Completion completion
+        if self.in_hand:
+            self.settle(error)
+        while self.pending:
+            data, reaction_id, completion = self.pending.popleft()
+            if self.paused is not None:
+                self.relieve()
+            if completion is not None and completion.abandoned:
+                continue
+            self.completion = completion
+            self.in_hand = True
+            fault = None
+            self.running = True
+            try:
+                result = self.call(data, reaction_id)
+                if result is not None:
+                    coroutine = as_coroutine(result)
+                    if coroutine is not None:
+                        return coroutine
+            except (Exception, CancelledError) as raised:
+                fault = raised
+            finally:
+                self.running = False
+            self.settle(fault)
+        self.busy = False
+        return None
+
+    cdef int halt(self, object error) except -1:
+        if self.in_hand:
+            if self.completion is None and isinstance(error, CancelledError):
+                # The loop is ending, or somebody cancelled this very task: not a fault of the reactant.
+                self.in_hand = False
+            else:
+                self.settle(error)
+        self.busy = False
+        return 0
+
+    cdef bint withdrawn(self):
+        return self.completion is not None and self.completion.abandoned
+
+    cdef object deliver(self, object data, object reaction_id):
+        """A local message with this reactant alone: None when done, or what the sender must await."""
+        cdef PyObject *out
+        cdef Completion completion
+        cdef Inline inline
+        if self.busy:
+            if self.running:
+                self.queue(data, reaction_id, None, None)
+                return None
+            completion = Completion.__new__(Completion)
+            completion.waiting = 1
+            completion.lanes = [self]
+            self.queue(data, reaction_id, completion, None)
+            return completion
+        if self.pending:
+            completion = Completion.__new__(Completion)
+            completion.waiting = 1
+            completion.lanes = [self]
+            self.offer(data, reaction_id, completion, None, None)
+            finish_current()
+            return completion
+        self.busy = True
+        self.running = True
+        try:
+            if self.arity == 1:
+                result = self.reactant(data)
+            else:
+                result = self.call(data, reaction_id)
+            if result is not None:
+                coroutine = as_coroutine(result)
+                if coroutine is not None and PyIter_Send(coroutine, None, &out) == 1:
+                    inline = Inline.__new__(Inline)
+                    inline.lane = self
+                    inline.coroutine = coroutine
+                    inline.yielded = <object>out
+                    inline.has_yielded = True
+                    Py_XDECREF(out)
+                    return inline
+                elif coroutine is not None:
+                    Py_XDECREF(out)
+            return None
+        finally:
+            self.running = False
+            if inline is None:
+                if self.pending:
+                    self.work_through(None)
+                    finish_current()
+                else:
+                    self.busy = False
+
+
+    cdef int deliver_now(self, object data, object reaction_id) except -1:
+        """A local message that nobody waits for: raises what the reactant raises at once, reports what it raises later."""
+        cdef bint suspended = False
+        cdef TaskPool pool
+        if self.busy:
+            self.queue(data, reaction_id, None, None)
+            return 0
+        if self.pending:
+            self.offer(data, reaction_id, None, None, None)
+            finish_current()
+            return 0
+        self.busy = True
+        self.running = True
+        try:
+            if self.arity == 1:
+                result = self.reactant(data)
+            else:
+                result = self.call(data, reaction_id)
+            if result is not None:
+                coroutine = as_coroutine(result)
+                if coroutine is not None:
+                    suspended = drive_alone(self, coroutine)
+        finally:
+            self.running = False
+            if not suspended:
+                if self.pending:
+                    self.work_through(None)
+                    finish_current()
+                else:
+                    self.busy = False
+        return 0
+
+
+cdef bint drive_alone(Lane lane, object coroutine) except -1:
+    """The coroutine's first step under a spare task; True if it suspended (the lane is told when it ends)."""
+    cdef TaskPool pool
+    try:
+        pool = current_pool()
+    except RuntimeError:
+        close = getattr(coroutine, "close", None)
+        if close is not None:
+            close()
+        raise
+    entered, previous = pool.entered, pool.previous
+    pool.entered = None
+    try:
+        if pool.drive(lane, coroutine) == 0:
+            lane.in_hand = True
+            lane.completion = None
+            return True
+        return False
+    finally:
+        pool.finish()
+        pool.entered = entered
+        pool.previous = previous
+
+
+cdef int finish_current() except -1:
+    if running_loop() is not None:
+        current_pool().finish()
+    return 0
+
+
+cdef class Inline:
+    """The rest of a suspended reactant, driven by the task that awaits the ``transmit``."""
+
+    cdef Lane lane
+    cdef object coroutine
+    cdef object yielded
+    cdef bint has_yielded
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.step(None)
+
+    def send(self, value):
+        return self.step(None)
+
+    def throw(self, error, value=None, traceback=None):
+        if value is not None:
+            error = value
+        elif isinstance(error, type):
+            error = error()
+        return self.step(error)
+
+    def close(self):
+        coroutine, self.coroutine = self.coroutine, None
+        if coroutine is not None:
+            close = getattr(coroutine, "close", None)
+            try:
+                if close is not None:
+                    close()
+            finally:
+                self.release()
+
+    def __dealloc__(self):
+        # Never awaited, or dropped with its loop: the lane must not stay busy for ever.
+        if self.coroutine is not None and self.lane is not None:
+            self.lane.busy = False
+
+    cdef int release(self) except -1:
+        cdef Lane lane = self.lane
+        self.coroutine = None
+        lane.running = False
+        if lane.pending and running_loop() is not None:
+            current_pool().start(lane)
+        else:
+            lane.busy = False
+        return 0
+
+    cdef object step(self, object error):
+        cdef PyObject *out
+        if self.coroutine is None:
+            raise RuntimeError("cannot await the same transmission twice")
+        if self.has_yielded and error is None:
+            yielded, self.yielded = self.yielded, None
+            self.has_yielded = False
+            return yielded
+        self.has_yielded = False
+        self.yielded = None
+        self.lane.running = True
+        try:
+            if error is not None:
+                result = self.coroutine.throw(error)
+            elif PyIter_Send(self.coroutine, None, &out) == 1:
+                result = <object>out
+                Py_XDECREF(out)
+            else:
+                Py_XDECREF(out)
+                raise StopIteration
+        except BaseException:
+            self.release()
+            raise
+        self.lane.running = False
+        return result
+
+
+cdef class Fanout:
+    """The reactants of one neuron at one place, and how a message reaches them.
+
+    report(error, reactant, neuron) is called for errors that nobody awaits.
+    """
+
+    def __cinit__(self, neuron, report, Py_ssize_t limit=DEFAULT_QUEUE_MESSAGES):
+        if limit < 1:
+            raise ValueError(f"limit: expected at least 1 message, got {limit}")
+        self.neuron = neuron
+        self.report = report
+        self.targets = ()
+        self.limit = limit
+
+    def __len__(self):
+        return self.count
+
+    @property
+    def reactants(self):
+        """The user's reactants, in the order they were added."""
+        return tuple([target.reactant for target in self.targets if target.reactant is not None])
+
+    @property
+    def queued(self):
+        """Messages waiting for a busy reactant, over all reactants."""
+        cdef Target target
+        waiting = 0
+        for target in self.targets:
+            if isinstance(target, Lane) and (<Lane>target).pending:
+                waiting += len((<Lane>target).pending)
+        return waiting
+
+    def add(self, reactant):
+        """Add a reactant; False if it is there already."""
+        cdef Target target
+        for target in self.targets:
+            if target.reactant == reactant:
+                return False
+        self.add_target(Lane.__new__(Lane, self, reactant, self.limit))
+        return True
+
+    def remove(self, reactant):
+        """Remove a reactant; False if it is not there. What it has begun it finishes; what waits for it is dropped."""
+        cdef Target target
+        for target in self.targets:
+            if target.reactant == reactant:
+                self.remove_target(target)
+                return True
+        return False
+
+    cdef int add_target(self, Target target) except -1:
+        self.targets = (*self.targets, target)
+        self.count = len(self.targets)
+        self.wants_reaction = self.wants_reaction or target.wants_reaction
+        return 0
+
+    cdef int remove_target(self, Target target) except -1:
+        cdef Completion completion
+        cdef Target left
+        self.targets = tuple([known for known in self.targets if known is not target])
+        self.count = len(self.targets)
+        self.wants_reaction = False
+        for left in self.targets:
+            self.wants_reaction = self.wants_reaction or left.wants_reaction
+        if isinstance(target, Lane) and (<Lane>target).pending:
+            dropped = list((<Lane>target).pending)
+            (<Lane>target).pending.clear()
+            (<Lane>target).relieve()
+            for _, _, completion in dropped:
+                if completion is not None:
+                    completion.one_done(None)
+        return 0
+
+    cdef int failed(self, object error, object reactant) except -1:
+        self.errors += 1
+        if self.report is not None:
+            self.report(error, reactant, self.neuron)
+        return 0
+
+    cdef bint would_wait(self):
+        cdef Target target
+        for target in self.targets:
+            if target.full():
+                return True
+        return False
+
+    cdef object deliver(self, object data, object reaction_id):
+        """A local message: None when every reactant is done, else an awaitable. Raises what they raise."""
+        cdef Completion completion
+        cdef Target target
+        cdef TaskPool pool = None
+        if self.count == 1 and type(self.targets[0]) is Lane:
+            return (<Lane>self.targets[0]).deliver(data, reaction_id)
+        if self.count == 0:
+            return None
+        completion = Completion.__new__(Completion)
+        completion.waiting = self.count
+        completion.lanes = [target for target in self.targets if isinstance(target, Lane)]
+        if running_loop() is not None:
+            pool = current_pool()
+        return self.deliver_all(data, reaction_id, completion, pool)
+
+    cdef object deliver_all(self, object data, object reaction_id, Completion completion, TaskPool pool):
+        cdef Target target
+        entered = previous = None
+        if pool is not None:
+            # This may run inside a reactant's first step: its task is not ours to use.
+            entered, previous = pool.entered, pool.previous
+            pool.entered = None
+        try:
+            for target in self.targets:
+                target.offer(data, reaction_id, completion, pool, None)
+        finally:
+            if pool is not None:
+                pool.finish()
+                pool.entered = entered
+                pool.previous = previous
+        if completion.waiting == 0 or (completion.fanout is not None and completion.errors is not None):
+            completion.detached = completion.fanout is not None
+            raise_errors(completion.errors)
+            return None
+        return completion
+
+    cdef int deliver_now(self, object data, object reaction_id) except -1:
+        """A local message that nobody waits for (see Lane.deliver_now); the caller has asked `would_wait`."""
+        cdef Completion completion
+        cdef TaskPool pool = None
+        if self.count == 1 and type(self.targets[0]) is Lane:
+            return (<Lane>self.targets[0]).deliver_now(data, reaction_id)
+        if self.count == 0:
+            return 0
+        completion = Completion.__new__(Completion)
+        completion.waiting = self.count
+        completion.fanout = self
+        if running_loop() is not None:
+            pool = current_pool()
+        self.deliver_all(data, reaction_id, completion, pool)
+        # From here on nobody looks at the errors: what still runs reports its own.
+        completion.detached = True
+        return 0
+
+    cdef int post(self, object data, object reaction_id, TaskPool pool, Source source) except -1:
+        cdef Target target
+        for target in self.targets:
+            target.offer(data, reaction_id, None, pool, source)
+        return 0
+
+    def transmit(self, data, reaction_id=None):
+        """`deliver` for Python callers: None, or an awaitable."""
+        return self.deliver(data, reaction_id)
+
+    def receive(self, data, reaction_id=None):
+        """`post` for Python callers: nobody waits, errors are reported."""
+        cdef TaskPool pool = None
+        if running_loop() is None:
+            self.post(data, reaction_id, None, None)
+            return
+        pool = current_pool()
+        entered, previous = pool.entered, pool.previous
+        pool.entered = None
+        try:
+            self.post(data, reaction_id, pool, None)
+        finally:
+            pool.finish()
+            pool.entered = entered
+            pool.previous = previous

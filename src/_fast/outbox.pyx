@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The write buffer of one link: small messages packed into runs, large payloads sent from where they lie.
+
+A run holds whole messages only and is sent with one ``send``. A payload of 32 KiB or more is never copied: its chunk
+refers to the ``bytes`` object and goes out with a gathering ``sendmsg``. What is unsent when a link is lost can be taken
+back message by message (`take_unsent`), a half-sent one from its beginning.
+"""
+
+from collections import deque
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memset
+from cpython.exc cimport PyErr_SetFromErrno
+from plexo._fast.frames cimport FLAG_COMMAND, FLAG_MORE, FRAME_OK, FrameHeader, frame_parse
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        void *msg_name
+        unsigned int msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+    ssize_t send(int, const void *, size_t, int)
+    ssize_t sendmsg(int, const msghdr *, int)
+    int MSG_NOSIGNAL
+
+cdef enum:
+    FIRST_RUN_BYTES = 2048
+
+
+cdef Py_ssize_t sent_or_error(ssize_t sent) except? -2:
+    """Bytes taken by the kernel, -1 where it takes none now; raises OSError."""
+    if sent >= 0:
+        return sent
+    if errno == EAGAIN or errno == EINTR:
+        return -1
+    PyErr_SetFromErrno(OSError)
+    return -2
+
+
+cdef class Chunk:
+    cdef Py_ssize_t push_out(self, int fd) except? -2:
+        return 0
+
+    cdef tuple unsent(self):
+        """Wire form of the messages not wholly sent (bytes, or the arguments of push_big), and their number."""
+        return b"", 0
+
+
+cdef class Run(Chunk):
+    def __dealloc__(self):
+        free(self.data)
+
+    cdef uint8_t *reserve(self, size_t size) except NULL:
+        cdef size_t capacity = self.capacity
+        cdef void *grown
+        if size > capacity - self.size:
+            capacity = capacity if capacity else FIRST_RUN_BYTES
+            while capacity - self.size < size:
+                capacity *= 2
+            grown = realloc(self.data, capacity)
+            if grown == NULL:
+                raise MemoryError(f"no memory for {capacity} bytes of send buffer")
+            self.data = <uint8_t *>grown
+            self.capacity = capacity
+        self.size += size
+        return self.data + self.size - size
+
+    cdef Py_ssize_t push_out(self, int fd) except? -2:
+        cdef ssize_t sent
+        with nogil:
+            sent = send(fd, self.data + self.sent, self.size - self.sent, MSG_NOSIGNAL)
+        return sent_or_error(sent)
+
+    cdef size_t boundary(self, Py_ssize_t *finished) noexcept:
+        """Where the first message starts that is not wholly sent; how many are before it."""
+        cdef size_t start = 0
+        cdef size_t position = 0
+        cdef FrameHeader header
+        finished[0] = 0
+        # Our own frames: complete and well formed, so the walk ends at `size`.
+        while position < self.size and frame_parse(self.data + position, self.size - position, &header) == FRAME_OK:
+            position += header.header_size + <size_t>header.body_size
+            if position > self.sent:
+                break
+            if not header.flags & FLAG_MORE:
+                start = position
+                if not header.flags & FLAG_COMMAND:
+                    finished[0] += 1
+        return start
+
+    cdef tuple unsent(self):
+        cdef Py_ssize_t finished = 0
+        cdef size_t start = self.boundary(&finished)
+        return (self.data + start)[:self.size - start], self.messages - finished
+
+
+cdef class Big(Chunk):
+    """One message with a large payload."""
+
+    cdef bytes head
+    cdef bytes payload
+    cdef size_t padding
+
+    def __cinit__(self, bytes head, bytes payload, size_t padding):
+        self.head = head
+        self.payload = payload
+        self.padding = padding
+        self.size = <size_t>len(head) + <size_t>len(payload) + padding
+        self.messages = 1
+
+    cdef Py_ssize_t push_out(self, int fd) except? -2:
+        cdef iovec parts[3]
+        cdef msghdr message
+        cdef const char *zeros = b"\0\0\0\0\0\0\0\0"
+        cdef size_t head_size = <size_t>len(self.head)
+        cdef size_t body_end = head_size + <size_t>len(self.payload)
+        cdef size_t count = 0
+        cdef ssize_t sent
+        if self.sent < head_size:
+            parts[count].iov_base = <void *>(<const char *>self.head + self.sent)
+            parts[count].iov_len = head_size - self.sent
+            count += 1
+        if self.sent < body_end:
+            sent = <ssize_t>(self.sent - head_size if self.sent > head_size else 0)
+            parts[count].iov_base = <void *>(<const char *>self.payload + sent)
+            parts[count].iov_len = body_end - head_size - <size_t>sent
+            count += 1
+        if self.padding:
+            parts[count].iov_base = <void *>zeros
+            parts[count].iov_len = self.size - (self.sent if self.sent > body_end else body_end)
+            count += 1
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = parts
+        message.msg_iovlen = count
+        with nogil:
+            sent = sendmsg(fd, &message, MSG_NOSIGNAL)
+        return sent_or_error(sent)
+
+    cdef tuple unsent(self):
+        return (self.head, self.payload, self.padding), 1
+
+
+cdef class Outbox:
+    def __cinit__(self, int fd):
+        self.fd = fd
+        self.ahead = deque()
+        self.tail = Run.__new__(Run)
+
+    cdef uint8_t *reserve(self, size_t size, Py_ssize_t messages) except NULL:
+        """Room for `size` bytes (whole frames, holding the end of so many messages) that the caller fills at once."""
+        cdef uint8_t *room
+        if self.tail.size and size > RUN_BYTES - self.tail.size:
+            self.ahead.append(self.tail)
+            self.tail = Run.__new__(Run)
+        room = self.tail.reserve(size)
+        self.tail.messages += messages
+        self.messages += <uint64_t>messages
+        self.queued_bytes += size
+        return room
+
+    cdef int push_big(self, bytes head, bytes payload, size_t padding) except -1:
+        cdef Big big = Big.__new__(Big, head, payload, padding)
+        if self.tail.size:
+            self.ahead.append(self.tail)
+            self.tail = Run.__new__(Run)
+        self.ahead.append(big)
+        self.messages += 1
+        self.queued_bytes += big.size
+        return 0
+
+    cdef int flush(self) except -1:
+        """Send what the kernel takes: 1 all is sent, 0 something waits for the socket. Raises OSError."""
+        cdef Chunk chunk
+        cdef Py_ssize_t sent
+        while True:
+            chunk = self.ahead[0] if self.ahead else self.tail
+            if chunk.sent == chunk.size:
+                if chunk is not self.tail:
+                    self.ahead.popleft()
+                    continue
+                # Reuse the run's memory, and where a burst has made it large and is over, let it go.
+                if self.tail.capacity > 16384 and self.tail.size < self.tail.capacity // 8:
+                    self.tail = Run.__new__(Run)
+                self.tail.sent = self.tail.size = 0
+                self.tail.messages = 0
+                return 1
+            sent = chunk.push_out(self.fd)
+            if sent < 0:
+                return 0
+            chunk.sent += <size_t>sent
+            self.sent_bytes += <uint64_t>sent
+            self.queued_bytes -= <size_t>sent
+
+    cdef Py_ssize_t waiting(self) except -1:
+        """Messages not wholly handed to the kernel."""
+        cdef Py_ssize_t count = 0
+        cdef Py_ssize_t finished
+        for chunk in (*self.ahead, self.tail):
+            finished = 0
+            if isinstance(chunk, Run) and (<Run>chunk).sent:
+                (<Run>chunk).boundary(&finished)
+            count += (<Chunk>chunk).messages - finished
+        return count
+
+    cdef list take_unsent(self):
+        """The wire form of every message not wholly sent, in order; the outbox is empty afterwards."""
+        cdef Chunk chunk
+        unsent = []
+        for chunk in (*self.ahead, self.tail):
+            if chunk.sent < chunk.size:
+                unsent.append(chunk.unsent())
+        self.ahead.clear()
+        self.tail = Run.__new__(Run)
+        self.queued_bytes = 0
+        return unsent
+
+    cdef int put_back(self, list wires) except -1:
+        """What `take_unsent` of a lost link gave, first in line on its successor (which must be empty)."""
+        for wire, messages in wires:
+            if isinstance(wire, tuple):
+                head, payload, padding = wire
+                self.push_big(head, payload, padding)
+            elif wire:
+                memcpy(self.reserve(<size_t>len(wire), messages), <const char *>wire, <size_t>len(wire))
+        return 0

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of one neuron's messages through a plexus: local reactants, other ganglia of this process, the network.
+
+* A local ``transmit`` goes everywhere: encoded once for all external ganglia, as the very object to local reactants.
+* What an external ganglion received goes to local reactants (decoded only if there are any) and, undecoded, to the other
+  external ganglia; never back where it came from.
+* A reaction id remembers the ganglia a message has seen. It is tracked only where internal ganglia could lead in a
+  circle, or where the user passes one on.
+"""
+
+from asyncio import CancelledError
+
+from plexo._fast.dispatch cimport Completion, Fanout, Source, Target
+from plexo._fast.synapse cimport Synapse, as_payload
+from plexo._fast.tasks cimport TaskPool
+from plexo.exceptions import QueueFull, TransmitterNotFound, WrongType
+from plexo.reaction import ReactionId, visited_by
+
+cdef enum:
+    # Below this no transport refuses a payload for its size.
+    CHECK_BYTES = 32768
+
+
+async def settle(list waiting, local):
+    """Await local reactants, then room on the links; a cancelled sender withdraws what was not accepted yet."""
+    try:
+        if local is not None:
+            await local
+    except CancelledError:
+        withdraw(waiting)
+        raise
+    except BaseException as error:
+        await all_of(waiting)
+        raise error
+    await all_of(waiting)
+
+
+async def all_of(list waiting):
+    try:
+        for one in waiting:
+            await one
+    except CancelledError:
+        withdraw(waiting)
+        raise
+
+
+cdef withdraw(list waiting):
+    for one in waiting:
+        cancel = getattr(one, "cancel", None)
+        if cancel is not None:
+            cancel()
+
+
+cdef class Arrival(Target):
+    """In an external ganglion's synapse: decoded messages enter the plexus here."""
+
+    cdef Route route
+    cdef object origin
+
+    cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
+                   Source source) except -1:
+        if completion is not None:
+            completion.one_done(None)
+        return self.route.receive(data, self.origin, reaction_id, pool, source)
+
+
+cdef class Relay(Target):
+    """In an external ganglion's synapse: encoded messages go on to the other external ganglia."""
+
+    cdef Route route
+    cdef object origin
+
+    cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
+                   Source source) except -1:
+        cdef Synapse synapse
+        if completion is not None:
+            completion.one_done(None)
+        for synapse in self.route.outside:
+            if synapse.owner is not self.origin:
+                synapse.forward(data, source)
+        return 0
+
+
+cdef class Passage(Target):
+    """In an internal ganglion (or another plexus): its messages enter this plexus here, as the objects they are."""
+
+    cdef Route route
+    cdef object origin
+
+    cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
+                   Source source) except -1:
+        cdef Route route = self.route
+        cdef Synapse synapse
+        cdef Target target
+        if reaction_id is None:
+            reaction_id = ReactionId.begin()
+        visited = visited_by(reaction_id)
+        try:
+            if route.plexus in visited:
+                return 0
+            visited.add(route.plexus)
+            visited.add(self.origin)
+            encoded = None
+            for synapse in route.outside:
+                if synapse.owner not in visited and synapse.wanted_outside():
+                    if encoded is None:
+                        encoded = route.encoded(data)
+                    visited.add(synapse.owner)
+                    synapse.forward(encoded, source)
+            for ganglion in route.inside:
+                if ganglion not in visited:
+                    visited.add(ganglion)
+                    ganglion._enter_posted(data, route.neuron, reaction_id)
+            if completion is not None:
+                completion.waiting += route.local.count
+                completion.lanes.extend(route.local.targets)
+            for target in route.local.targets:
+                target.offer(data, reaction_id, completion, pool, source)
+        finally:
+            if completion is not None:
+                completion.one_done(None)
+        return 0
+
+
+cdef class Route:
+    """One neuron at one plexus."""
+
+    def __init__(self, plexus, neuron, Py_ssize_t receive_queue):
+        self.plexus = plexus
+        self.neuron = neuron
+        self.type = neuron.type
+        self.encode = neuron.encode
+        self.local = Fanout.__new__(Fanout, neuron, plexus._reactant_failed, receive_queue)
+        self.outside = ()
+        self.inside = ()
+
+    def add_outside(self, Synapse synapse):
+        """Let an external ganglion's synapse send and receive for this route; returns its two ports."""
+        cdef Arrival arrival = Arrival.__new__(Arrival)
+        cdef Relay relay = Relay.__new__(Relay)
+        arrival.route = relay.route = self
+        arrival.origin = relay.origin = synapse.owner
+        self.outside = (*self.outside, synapse)
+        return arrival, relay
+
+    def add_inside(self, ganglion, Fanout fanout):
+        """Join an internal ganglion whose messages of this neuron pass through `fanout`."""
+        cdef Passage passage = Passage.__new__(Passage)
+        passage.route = self
+        passage.origin = ganglion
+        passage.wants_reaction = True
+        self.inside = (*self.inside, ganglion)
+        fanout.add_target(passage)
+        return passage
+
+    cdef int check(self, object data) except -1:
+        if type(data) is not self.type and not self.neuron.accepts(data):
+            raise WrongType(self.type, type(data), self.neuron.name)
+        return 0
+
+    cdef bytes encoded(self, object data):
+        cdef Synapse synapse
+        cdef bytes payload = as_payload(self.encode(data))
+        if len(payload) >= CHECK_BYTES:
+            for synapse in self.outside:
+                synapse.check(payload)
+        return payload
+
+    cdef object transmit(self, object data, object reaction_id):
+        cdef Synapse synapse
+        cdef bytes payload = None
+        cdef list waiting = None
+        self.check(data)
+        if reaction_id is not None or self.inside:
+            return self.transmit_tracked(data, reaction_id)
+        for synapse in self.outside:
+            if synapse.wanted_outside():
+                if payload is None:
+                    payload = self.encoded(data)
+                pending = synapse.send(payload)
+                if pending is not None:
+                    if waiting is None:
+                        waiting = [pending]
+                    else:
+                        waiting.append(pending)
+        if self.local.count == 0:
+            local = None
+        else:
+            local = self.local.deliver(data, None)
+        if waiting is None:
+            return local
+        if local is None and len(waiting) == 1:
+            return waiting[0]
+        return settle(waiting, local)
+
+    cdef object transmit_tracked(self, object data, object reaction_id):
+        cdef Synapse synapse
+        given = reaction_id
+        if reaction_id is None:
+            reaction_id = ReactionId.begin()
+        visited = visited_by(reaction_id)
+        visited.add(self.plexus)
+        waiting = []
+        payload = None
+        for synapse in self.outside:
+            if synapse.owner not in visited and synapse.wanted_outside():
+                if payload is None:
+                    payload = self.encoded(data)
+                visited.add(synapse.owner)
+                pending = synapse.send(payload)
+                if pending is not None:
+                    waiting.append(pending)
+        errors = None
+        for ganglion in self.inside:
+            if ganglion not in visited:
+                visited.add(ganglion)
+                try:
+                    pending = ganglion._enter(data, self.neuron, reaction_id)
+                except Exception as error:
+                    errors = error
+                else:
+                    if pending is not None:
+                        waiting.append(pending)
+        local = self.local.deliver(data, given)
+        if errors is not None:
+            raise errors
+        if waiting:
+            return settle(waiting, local)
+        return local
+
+    cdef int transmit_now(self, object data, object reaction_id) except -1:
+        cdef Synapse synapse
+        cdef bytes payload = None
+        self.check(data)
+        if self.local.count and self.local.would_wait():
+            raise QueueFull(f"{self.neuron.name}: a reactant here has {self.local.limit} messages waiting; "
+                            "await transmit(), or react faster")
+        if reaction_id is not None or self.inside:
+            if self.inside:
+                raise QueueFull(f"{self.neuron.name}: transmit_nowait cannot pass through internal ganglia; "
+                                "await transmit()")
+        for synapse in self.outside:
+            if synapse.would_wait():
+                raise QueueFull(f"{self.neuron.name}: {synapse.owner!r} would have to wait for a peer or for room; "
+                                "await transmit() instead")
+        visited = visited_by(reaction_id) if reaction_id is not None else ()
+        for synapse in self.outside:
+            if synapse.owner not in visited and synapse.wanted_outside():
+                if payload is None:
+                    payload = self.encoded(data)
+                synapse.send(payload)
+        if self.local.count:
+            self.local.deliver_now(data, reaction_id)
+        return 0
+
+    cdef int receive(self, object data, object origin, object reaction_id, TaskPool pool, Source source) except -1:
+        cdef Fanout local = self.local
+        if reaction_id is None and (local.wants_reaction or self.inside):
+            reaction_id = ReactionId.begin()
+            visited_by(reaction_id).add(origin)
+        if self.inside:
+            visited = visited_by(reaction_id)
+            visited.add(self.plexus)
+            for ganglion in self.inside:
+                if ganglion not in visited:
+                    visited.add(ganglion)
+                    ganglion._enter_posted(data, self.neuron, reaction_id)
+        if local.count:
+            local.post(data, reaction_id, pool, source)
+        return 0
+
+    def send(self, data, reaction_id=None):
+        """`transmit` for Python callers: None, or an awaitable."""
+        return self.transmit(data, reaction_id)
+
+
+cdef class Exchange:
+    """The compiled half of a plexus: from a value to its route.
+
+    A subclass gives _route_for(type) -> Route for a type seen for the first time, or raises.
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self.routes = {}
+        self.routes_by_type = {}
+
+    cdef Route find(self, object data, object neuron):
+        cdef Route route
+        if neuron is None:
+            route = self.routes_by_type.get(type(data))
+            if route is None:
+                route = self._route_for(type(data))
+                self.routes_by_type[type(data)] = route
+            return route
+        if neuron is self.last_neuron:
+            return self.last_route
+        route = self.routes.get(neuron)
+        if route is None:
+            raise TransmitterNotFound(f"no transmitter for {neuron} here; call `await adapt(neuron)` first")
+        self.last_neuron = neuron
+        self.last_route = route
+        return route
+
+    def _add_route(self, Route route):
+        self.routes[route.neuron] = route
+        self.routes_by_type.clear()
+
+    def _get_route(self, neuron):
+        return self.routes.get(neuron)
+
+    def _all_routes(self):
+        return list(self.routes.values())
+
+    def _send(self, data, neuron, reaction_id):
+        """Transmit: None when everything is done, or an awaitable."""
+        return self.find(data, neuron).transmit(data, reaction_id)
+
+    def transmit_nowait(self, data, neuron=None, reaction_id=None):
+        """Send without waiting, from plain functions and callbacks on the event loop.
+
+        Errors of reactants that finish at once are raised here; those of reactants that suspend are reported as for
+        received messages. Raises QueueFull, with nothing sent, where `transmit` would have to wait for room or for a
+        peer; WrongType and TransmitterNotFound as `transmit` does.
+        """
+        self.find(data, neuron).transmit_now(data, reaction_id)

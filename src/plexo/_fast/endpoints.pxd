@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+from plexo._fast.link cimport Hub, Link
+from plexo._fast.synapse cimport Synapse
+
+
+cdef class PairSynapse(Synapse):
+    cdef readonly Hub hub
+    cdef bytes head
+
+
+cdef class PubSynapse(Synapse):
+    cdef readonly Hub hub
+    cdef bytes head
+    cdef tuple subscribers
+    cdef bint publish(self, bytes payload) except -1

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+from libc.stdint cimport uint8_t, uint64_t
+
+
+cdef class Chunk:
+    cdef size_t size
+    cdef size_t sent
+    cdef Py_ssize_t messages
+    cdef Py_ssize_t push_out(self, int fd) except? -2
+    cdef tuple unsent(self)
+
+
+cdef class Run(Chunk):
+    cdef uint8_t *data
+    cdef size_t capacity
+    cdef uint8_t *reserve(self, size_t size) except NULL
+    cdef size_t boundary(self, Py_ssize_t *finished) noexcept
+
+
+cdef class Outbox:
+    cdef int fd
+    cdef object ahead
+    cdef Run tail
+    cdef readonly size_t queued_bytes
+    cdef readonly uint64_t messages
+    cdef readonly uint64_t sent_bytes
+    cdef uint8_t *reserve(self, size_t size, Py_ssize_t messages) except NULL
+    cdef int push_big(self, bytes head, bytes payload, size_t padding) except -1
+    cdef int flush(self) except -1
+    cdef Py_ssize_t waiting(self) except -1
+    cdef list take_unsent(self)
+    cdef int put_back(self, list wires) except -1
+
+
+cdef enum:
+    RUN_BYTES = 65536
+    BIG_PAYLOAD = 32768

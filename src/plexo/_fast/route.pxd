@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+from plexo._fast.dispatch cimport Fanout, Source, Target
+from plexo._fast.tasks cimport TaskPool
+
+
+cdef class Route:
+    cdef readonly object neuron
+    cdef readonly object plexus
+    cdef object type
+    cdef object encode
+    cdef readonly Fanout local
+    cdef readonly tuple outside
+    cdef readonly tuple inside
+    cdef bytes encoded(self, object data)
+    cdef int check(self, object data) except -1
+    cdef object transmit(self, object data, object reaction_id)
+    cdef object transmit_tracked(self, object data, object reaction_id)
+    cdef int transmit_now(self, object data, object reaction_id) except -1
+    cdef int receive(self, object data, object origin, object reaction_id, TaskPool pool, Source source) except -1
+
+
+cdef class Exchange:
+    cdef dict routes
+    cdef dict routes_by_type
+    cdef object last_neuron
+    cdef Route last_route
+    cdef Route find(self, object data, object neuron)

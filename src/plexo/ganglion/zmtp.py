@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ZMTP ganglia share: their hub of links, the event loop they are served by, heartbeats, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
+from plexo._fast.link import Hub, Link
+from plexo._proto.errors import printable
+from plexo._proto.zmtp import SocketType, encode_ping
+from plexo.exceptions import Closed
+from plexo.ganglion.base import logger
+from plexo.ganglion.connection import Connection, Connector, Listener
+from plexo.ganglion.endpoint import Endpoint
+from plexo.ganglion.external import GanglionExternalBase
+from plexo.neuron.neuron import Neuron
+from plexo.statistics import Cause, LinkStats
+
+# The largest frame accepted from a peer, and the largest message sent. A frame's memory grows as its bytes arrive.
+DEFAULT_MAX_FRAME_BYTES = 1 << 30
+# Bytes accepted for one peer and not yet taken by the kernel, above which a sender waits (or a subscriber loses).
+DEFAULT_SEND_QUEUE_BYTES = 1 << 20
+DEFAULT_HANDSHAKE_TIMEOUT_S = 10.0
+DEFAULT_HEARTBEAT_S = 5.0
+DEFAULT_RECONNECT_MIN_S = 0.05
+DEFAULT_RECONNECT_MAX_S = 2.0
+# Connections that may be in their hand-shake at once, and links to one publisher: a stranger costs a socket each.
+MAX_HANDSHAKES = 128
+MAX_LINKS = 4096
+# How long close() waits for peers to take what was accepted.
+LINGER_S = 0.5
+
+
+class GanglionZmtp(GanglionExternalBase):
+    """Keyword arguments of every ZMTP ganglion (seconds, bytes):
+
+    max_frame_bytes       largest frame from a peer; a larger one closes the link
+    send_queue_bytes      accepted and not yet sent, per peer; above it senders wait (pair) or messages are dropped and
+                          counted (publish/subscribe)
+    receive_queue         messages that may wait for one reactant before its link is read no further
+    handshake_timeout_s   a connection that has not introduced itself by then is closed
+    heartbeat_s           a peer that was silent for so long is asked for a sign of life, and after as long again given
+                          up; 0 turns it off
+    reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
+    """
+
+    def __init__(
+        self,
+        relevant_neurons: Iterable[Neuron[Any]],
+        ignored_neurons: Iterable[Neuron[Any]],
+        allowed_codecs: Iterable[type],
+        *,
+        is_pair: bool,
+        max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+        send_queue_bytes: int = DEFAULT_SEND_QUEUE_BYTES,
+        receive_queue: int = DEFAULT_QUEUE_MESSAGES,
+        handshake_timeout_s: float = DEFAULT_HANDSHAKE_TIMEOUT_S,
+        heartbeat_s: float = DEFAULT_HEARTBEAT_S,
+        reconnect_min_s: float = DEFAULT_RECONNECT_MIN_S,
+        reconnect_max_s: float = DEFAULT_RECONNECT_MAX_S,
+    ) -> None:
+        # First of all, so that __del__ of a half-made object finds what it looks at.
+        self._listeners: list[Listener] = []
+        self._connectors: list[Connector] = []
+        self._connections: set[Connection] = set()
+        self._heartbeat_timer: asyncio.TimerHandle | None = None
+        super().__init__(relevant_neurons, ignored_neurons, allowed_codecs, receive_queue=receive_queue)
+        for argument, value, least in (
+            ("max_frame_bytes", max_frame_bytes, 1),
+            ("send_queue_bytes", send_queue_bytes, 1),
+            ("handshake_timeout_s", handshake_timeout_s, 0.001),
+            ("heartbeat_s", heartbeat_s, 0),
+            ("reconnect_min_s", reconnect_min_s, 0.001),
+            ("reconnect_max_s", reconnect_max_s, reconnect_min_s),
+        ):
+            if value < least:
+                raise ValueError(f"{argument}: expected at least {least}, got {value}")
+        self.handshake_timeout_s = handshake_timeout_s
+        self.heartbeat_s = heartbeat_s
+        self.reconnect_min_s = reconnect_min_s
+        self.reconnect_max_s = reconnect_max_s
+        self.hub = Hub(self, self._topics, is_pair, max_frame_bytes, send_queue_bytes)
+
+    # -- event loop --------------------------------------------------------------------------------------------
+
+    def _use_running_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self.hub.loop:
+            self._use_loop(loop)
+
+    def _use_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Serve every socket from `loop`: 1.0's users run one ganglion under several, one after another."""
+        self._require_open()
+        if loop is None:
+            raise RuntimeError(f"{self!r} needs a running event loop; this call was made outside of one")
+        before = self.hub.loop
+        if before is not None and before.is_running():
+            raise RuntimeError(f"{self!r} is served by another event loop, which is still running")
+        self._leave_loop()
+        self.hub.attach(loop)
+        for listener in self._listeners:
+            listener.start(loop)
+        for connection in list(self._connections):
+            connection.start(loop)
+        for connector in self._connectors:
+            connector.start(loop)
+        if self.heartbeat_s:
+            self._heartbeat_timer = loop.call_later(self.heartbeat_s, self._heartbeat)
+
+    def _leave_loop(self) -> None:
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
+            self._heartbeat_timer = None
+        for connector in self._connectors:
+            connector.stop()
+        for listener in self._listeners:
+            listener.stop()
+        for connection in self._connections:
+            connection.stop()
+        self.hub.detach()
+
+    def _heartbeat(self) -> None:
+        """Ask links that were silent since the last look for a PONG; give up those that were silent twice."""
+        loop = self.hub.loop
+        if loop is None or self._closed:
+            return
+        for connection in list(self._connections):
+            link = connection.link
+            if link is None or connection.version < (3, 1) or not link.reading_now:
+                continue
+            if link.received_bytes != connection.seen_bytes:
+                connection.seen_bytes = link.received_bytes
+                connection.silent_beats = 0
+                continue
+            connection.silent_beats += 1
+            if connection.silent_beats > 2:
+                connection.heartbeat_missed()
+            else:
+                link.write(encode_ping(min(65535, round(30 * self.heartbeat_s))))
+        self._heartbeat_timer = loop.call_later(self.heartbeat_s, self._heartbeat)
+
+    # -- connections -------------------------------------------------------------------------------------------
+
+    def _listen(self, endpoint: Endpoint, role: SocketType) -> Listener:
+        listener = Listener(self, endpoint, role)
+        self._listeners.append(listener)
+        logger.debug("%r listens on %s", self, listener.endpoint)
+        return listener
+
+    def _dial(self, endpoint: Endpoint, role: SocketType) -> None:
+        self._connectors.append(Connector(self, endpoint, role))
+
+    def opened(self, opened: socket.socket, peer: str, role: SocketType, connector: Connector | None) -> None:
+        """A TCP or ipc connection exists; the hand-shake begins."""
+        handshakes = sum(connection.link is None for connection in self._connections)
+        if connector is None and (handshakes >= MAX_HANDSHAKES or len(self._connections) >= MAX_LINKS):
+            opened.close()
+            self.report_fault(Cause.REJECTED, peer, "too many connections")
+            return
+        try:
+            connection = Connection(self, opened, peer, role, connector)
+        except OSError as error:  # reset before we got to it
+            opened.close()
+            self.report_fault(Cause.DISCONNECTED, peer, str(error.strerror))
+            if connector is not None:
+                connector.lost()
+            return
+        self._connections.add(connection)
+        assert self.hub.loop is not None
+        connection.start(self.hub.loop)
+
+    def established(self, connection: Connection, link: Link) -> bool:
+        """The hand-shake is done: take the link in, or refuse it (False)."""
+        raise NotImplementedError
+
+    def ended(
+        self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
+    ) -> None:
+        """A connection is gone, with what was accepted for it and not sent."""
+        self._connections.discard(connection)
+        if cause is not None:
+            self._tally.add(cause, "", _host(connection.peer))
+        if was_up:
+            logger.info("%r: link to %s lost: %s", self, connection.peer, why)
+
+    def not_connected(self, endpoint: Endpoint, why: str, first: bool) -> None:
+        """An attempt to connect failed; said once per outage."""
+        if first:
+            logger.info("%r: no connection to %s yet: %s", self, endpoint, why)
+
+    def subscriptions_changed(self, connection: Connection, topic: bytes) -> None:
+        """A subscriber took up or gave up topics that begin so."""
+
+    def report_fault(self, cause: Cause, peer: str, why: str) -> None:
+        """Count; log the first of its kind from this host."""
+        if self._tally.add(cause, "", _host(peer)):
+            logger.warning("%r: %s: %s (%s; counted from now on)", self, peer or "local", why, cause.value)
+
+    def report_unknown(self, topic: bytes, peer: str) -> None:
+        if self._tally.add(Cause.UNKNOWN_TOPIC, "", _host(peer)):
+            logger.warning(
+                "%r: %s sends %s, which no neuron here has; ignored", self, peer, printable(topic, 200)
+            )
+
+    def _slow(self, link: Link, synapse: Any) -> None:
+        self._dropped(synapse, link.connection.peer)
+
+    @property
+    def peers_connected(self) -> tuple[str, ...]:
+        """The peers whose links are up."""
+        return tuple(connection.peer for connection in self._connections if connection.link is not None)
+
+    def _link_stats(self) -> tuple[LinkStats, ...]:
+        return tuple(
+            LinkStats(
+                connection.peer,
+                link.received,
+                link.received_bytes,
+                link.outbox.messages - link.unsent_messages,
+                link.outbox.sent_bytes,
+                link.unsent_messages,
+                link.outbox.queued_bytes,
+            )
+            for connection in self._connections
+            if (link := connection.link) is not None
+        )
+
+    # -- end ---------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close every socket. What was accepted is flushed for up to half a second; the rest is counted.
+
+        Inside a running event loop prefer `aclose` or `async with`, which do not hold it up.
+        """
+        if self._closed:
+            return
+        lingering = self._begin_close()
+        deadline = time.monotonic() + LINGER_S
+        while lingering and (left := deadline - time.monotonic()) > 0:
+            sending = [each for each in lingering if each.link is not None and each.link.outbox.queued_bytes]
+            ready, writable, _ = select.select(lingering, sending, (), left) if _selectable(lingering) else ((), (), ())
+            if not ready and not writable:
+                break
+            lingering = [each for each in lingering if not each.finish_sending()]
+        self._end_close()
+
+    async def aclose(self) -> None:
+        """`close`, giving the event loop its turns meanwhile."""
+        if self._closed:
+            return
+        lingering = self._begin_close()
+        deadline = time.monotonic() + LINGER_S
+        pause = 0.001
+        try:
+            while lingering:
+                lingering = [each for each in lingering if not each.finish_sending()]
+                if not lingering or time.monotonic() >= deadline:
+                    break
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 0.02)
+        finally:
+            self._end_close()
+
+    def _begin_close(self) -> list[Connection]:
+        self._closed = True
+        self.hub.close(Closed(f"{self!r} was closed before this message was accepted"))
+        self._leave_loop()
+        for listener in self._listeners:
+            listener.close()
+        for connector in self._connectors:
+            connector.close()
+        return [each for each in self._connections if each.link is not None]
+
+    def _end_close(self) -> None:
+        for connection in list(self._connections):
+            lost = sum(messages for _, messages in connection.close())
+            if lost:
+                self._tally.add(Cause.CLOSED, "", _host(connection.peer), lost)
+                logger.warning("%r: closed with %d messages not sent to %s", self, lost, connection.peer)
+        self._connections.clear()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for listener in self._listeners:
+                listener.socket.close()
+            for connection in self._connections:
+                connection.socket.close()
+
+
+def _host(peer: str) -> str:
+    """The peer without its port: ports change with every connection."""
+    return peer.rpartition(":")[0] or peer
+
+
+def _selectable(connections: list[Connection]) -> bool:
+    """select() takes file descriptors below 1024 only."""
+    return all(0 <= each.fileno() < 1024 for each in connections)
