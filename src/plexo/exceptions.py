@@ -103,8 +103,8 @@ class WrongType(PlexoError, TypeError):
 
     def __str__(self) -> str:
         return (
-            f"neuron {self.neuron_name!r} carries {_type_name(self.expected)}, got {_type_name(self.actual)}; "
-            "nothing was sent"
+            f"neuron {self.neuron_name!r} carries {_type_name(self.expected)}, "
+            f"got {_type_name(self.actual)}; nothing was sent"
         )
 
 
@@ -146,8 +146,8 @@ class UnpicklingRefused(DecodeError):
         if message is not None:
             return str(message)
         return (
-            f"refused to unpickle {refused}: it is neither the neuron's type, nor named by its annotations, nor an "
-            "inert value type; to accept it, pass the class with PickleCodec(allow=[...])"
+            f"refused to unpickle {refused}: it is neither the neuron's type, nor named by its annotations, "
+            "nor an inert value type; to accept it, pass the class with PickleCodec(allow=[...])"
         )
 
 

@@ -8,7 +8,6 @@ the lowest address that was never handed out in order, and returned addresses be
 from __future__ import annotations
 
 import heapq
-from typing import cast
 
 from plexo.exceptions import IpLeaseExists, IpNotFound, IpNotLeased, IpsExhausted
 from plexo.typing import IPAddress, IPNetwork
@@ -68,7 +67,7 @@ class IpLeaseManager:
 
     def _lease_index(self, index: int) -> IPAddress:
         self._leased.add(index)
-        return cast(IPAddress, self._first + index)
+        return self._first + index
 
     def _index(self, ip_address: IPAddress) -> int:
         if ip_address not in self._network:

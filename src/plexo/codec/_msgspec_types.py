@@ -26,8 +26,8 @@ def check_supported(_type: Any, codec: str) -> None:
         inside = "" if custom is _type else f" (because of {custom!r})"
         raise CodecNotFound(
             f"{codec} cannot encode {_type!r}{inside}: msgspec knows Struct, dataclass, attrs, "
-            "TypedDict, NamedTuple, enums, numbers, str, bytes, datetime, UUID, Decimal and containers of these; "
-            "use one of them, or give the neuron another codec, such as PickleCodec()"
+            "TypedDict, NamedTuple, enums, numbers, str, bytes, datetime, UUID, Decimal and containers "
+            "of these; use one of them, or give the neuron another codec, such as PickleCodec()"
         )
 
 

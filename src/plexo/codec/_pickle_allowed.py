@@ -170,9 +170,10 @@ def _reconstructor(allowed: Allowed, arguments: tuple[Any, ...]) -> Any:
                 return object.__new__(cls)
             if base in NAMED_ONLY or base in INERT:
                 allowed.check_arguments(base, (state,))
-                made = base.__new__(cls, state)
-                if base.__init__ is not object.__init__:
-                    base.__init__(made, state)
+                plain: Any = base
+                made = plain.__new__(cls, state)
+                if plain.__init__ is not object.__init__:
+                    plain.__init__(made, state)
                 return made
     raise _RECONSTRUCTOR.refuse(arguments)
 
@@ -210,7 +211,7 @@ def _rebuild(allowed: Allowed, arguments: tuple[Any, ...]) -> Any:
     raise _REBUILD.refuse(arguments)
 
 
-_REBUILD = Special("msgspec._core.rebuild", _rebuild)
+_REBUILD = Special("msgspec._utils.rebuild", _rebuild)
 _GETATTR = Special("builtins.getattr", _getattr)
 _ZONE = Special("zoneinfo.ZoneInfo._unpickle", _zone)
 _RECONSTRUCTOR = Special("copyreg._reconstructor", _reconstructor)
@@ -224,7 +225,7 @@ _SPECIALS: dict[tuple[str, str], Any] = {
     ("copyreg", "__newobj__"): _NEWOBJ,
     ("copyreg", "__newobj_ex__"): _NEWOBJ_EX,
     ("_codecs", "encode"): _ENCODE,
-    ("msgspec._core", "rebuild"): _REBUILD,
+    ("msgspec._utils", "rebuild"): _REBUILD,
 }
 
 

@@ -54,9 +54,9 @@ def default_codec(_type: Any) -> Codec:
     except CodecNotFound as error:
         raise CodecNotFound(
             f"no codec can be chosen for {_type!r}: known are str, bytes, msgspec.Struct, dataclass, attrs, "
-            "TypedDict, NamedTuple, enums, numbers, datetime, UUID, Decimal, containers of these, pydantic models, "
-            "python-jsonschema-objects classes and structs of capnpy and pycapnp. Pass codec=, such as "
-            f"PickleCodec() or your own object with name, encode and decode. ({error})"
+            "TypedDict, NamedTuple, enums, numbers, datetime, UUID, Decimal, containers of these, pydantic "
+            "models, python-jsonschema-objects classes and structs of capnpy and pycapnp. Pass codec=, "
+            f"such as PickleCodec() or your own object with name, encode and decode. ({error})"
         ) from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from plexo.codec._base import BoundCodec, require_bytes
@@ -52,10 +53,11 @@ class JsonCodec(BoundCodec):
         schema defines no `schema_name`.
         """
         try:
-            import python_jsonschema_objects
+            python_jsonschema_objects = import_module("python_jsonschema_objects")
         except ImportError as error:
             raise ImportError(
-                "JsonCodec.load_from_schema needs python-jsonschema-objects: pip install 'pyplexo[jsonschema]'"
+                "JsonCodec.load_from_schema needs python-jsonschema-objects: "
+                "pip install 'pyplexo[jsonschema]'"
             ) from error
         classes = python_jsonschema_objects.ObjectBuilder(json_schema).build_classes()
         try:
@@ -104,8 +106,8 @@ class JsonCodec(BoundCodec):
 
         if self._given_args and self._is_bound:
             raise TypeError(
-                f"serialize_args: expected None, got {self._given_args!r}: {self.schema_class!r} is written by msgspec, "
-                "which takes none"
+                f"serialize_args: expected None, got {self._given_args!r}: {self.schema_class!r} is written by "
+                "msgspec, which takes none"
             )
         if self._is_bound:
             check_supported(self.schema_class, "JsonCodec")

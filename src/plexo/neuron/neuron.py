@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from plexo.namespace.namespace import Namespace
@@ -45,7 +46,7 @@ class Neuron(Generic[UnencodedType]):
         "type_name_alias",
     )
 
-    type: type[UnencodedType]
+    type: builtins.type[UnencodedType]
     namespace: Namespace
     codec: Codec
     type_name_alias: str
@@ -59,7 +60,7 @@ class Neuron(Generic[UnencodedType]):
         @overload
         def __init__(
             self,
-            _type: type[UnencodedType],
+            _type: builtins.type[UnencodedType],
             namespace: Namespace | str,
             codec: Codec | None = None,
             type_name_alias: str | None = None,
@@ -183,6 +184,7 @@ def _checked_topic(name: str) -> bytes:
     topic = name.encode()
     if len(topic) > MAX_NAME_BYTES:
         raise ValueError(
-            f"the neuron's name is {len(topic)} bytes long, expected at most {MAX_NAME_BYTES}: {name[:60]!r}..."
+            f"the neuron's name is {len(topic)} bytes long, expected at most {MAX_NAME_BYTES}: "
+            f"{name[:60]!r}..."
         )
     return topic
