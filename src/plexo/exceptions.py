@@ -178,4 +178,4 @@ class ProtocolError(LinkError):
 
 
 def _type_name(_type: object) -> str:
-    return _type.__qualname__ if isinstance(_type, type) else str(_type)
+    return _type.__qualname__ if isinstance(_type, type) and not hasattr(_type, "__origin__") else str(_type)

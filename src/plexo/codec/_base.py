@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plexo.typing import EncodedType
 from plexo.typing.codec import Codec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class BoundCodec(Codec):
@@ -19,6 +22,16 @@ class BoundCodec(Codec):
     """
 
     _name: str
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        codec = super().__new__(cls)
+        codec._made_with = arguments, keywords
+        return codec
+
+    def __reduce__(self) -> Any:
+        # The callables do not pickle, so a copy is made the way this one was.
+        return _remake, (type(self), *self._made_with)
 
     def _bind(self, encode: Callable[[Any], EncodedType], decode: Callable[[Any], Any]) -> None:
         self._encode = encode
@@ -38,6 +51,10 @@ class BoundCodec(Codec):
     @property
     def name(self) -> str:
         return self._name
+
+
+def _remake(cls: type[BoundCodec], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> BoundCodec:
+    return cls(*arguments, **keywords)
 
 
 def require_bytes(encoded: Any) -> bytes:

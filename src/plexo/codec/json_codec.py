@@ -106,8 +106,8 @@ class JsonCodec(BoundCodec):
 
         if self._given_args and self._is_bound:
             raise TypeError(
-                f"serialize_args: expected None, got {self._given_args!r}: {self.schema_class!r} is written by "
-                "msgspec, which takes none"
+                f"serialize_args: expected None, got {self._given_args!r}: "
+                f"{self.schema_class!r} is written by msgspec, which takes none"
             )
         if self._is_bound:
             check_supported(self.schema_class, "JsonCodec")
