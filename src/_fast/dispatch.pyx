@@ -521,6 +521,14 @@ cdef class Fanout:
                 return True
         return False
 
+    def attach(self, Target target, bint present):
+        """Have `target` in or out; nothing happens where that is so already."""
+        if (target in self.targets) != present:
+            if present:
+                self.add_target(target)
+            else:
+                self.remove_target(target)
+
     cdef int add_target(self, Target target) except -1:
         self.targets = (*self.targets, target)
         self.count = len(self.targets)

@@ -269,9 +269,24 @@ cdef class Route:
             local.post(data, reaction_id, pool, source)
         return 0
 
-    def send(self, data, reaction_id=None):
-        """`transmit` for Python callers: None, or an awaitable."""
-        return self.transmit(data, reaction_id)
+    def pass_on(self, data, reaction_id):
+        """Another plexus received `data` and passes it through this one; nobody waits."""
+        cdef Synapse synapse
+        cdef Fanout local = self.local
+        visited = visited_by(reaction_id)
+        visited.add(self.plexus)
+        encoded = None
+        for synapse in self.outside:
+            if synapse.owner not in visited and synapse.wanted_outside():
+                if encoded is None:
+                    encoded = self.encoded(data)
+                visited.add(synapse.owner)
+                synapse.forward(encoded, None)
+        for ganglion in self.inside:
+            if ganglion not in visited:
+                visited.add(ganglion)
+                ganglion._enter_posted(data, self.neuron, reaction_id)
+        local.receive(data, reaction_id)
 
 
 cdef class Exchange:
