@@ -10,11 +10,30 @@ cdef struct Slice:
 cdef enum:
     ENVELOPE_OK = 0
     # every other value is a reason; envelope_reason() names it
+    ENVELOPE_TRUNCATED = 1
+    ENVELOPE_SEGMENTS = 2
+    ENVELOPE_NO_ROOT = 3
+    ENVELOPE_UNKNOWN_SEGMENT = 4
+    ENVELOPE_FAR_BOUNDS = 5
+    ENVELOPE_FAR_TO_FAR = 6
+    ENVELOPE_DOUBLE_FAR = 7
+    ENVELOPE_NOT_STRUCT = 8
+    ENVELOPE_STRUCT_BOUNDS = 9
+    ENVELOPE_NOT_LIST = 10
+    ENVELOPE_NOT_BYTES = 11
+    ENVELOPE_LIST_BOUNDS = 12
+    ENVELOPE_NAME_END = 13
+    ENVELOPE_REASONS = 14          # how many codes there are
 
 # Largest payload a Cap'n Proto byte list can hold (29-bit element count).
 cdef enum:
     ENVELOPE_MAX_PAYLOAD = 536870911
 
+# More segments than any writer makes; the official readers stop here too. It bounds the walk over the segment table.
+cdef enum:
+    ENVELOPE_MAX_SEGMENTS = 512
+
+# The slices lie within the input; after anything but ENVELOPE_OK both are empty.
 cdef int envelope_parse(const uint8_t *data, size_t size, Slice *name, Slice *payload) noexcept nogil
 cdef const char *envelope_reason(int code) noexcept nogil
 
