@@ -17,7 +17,7 @@ cdef enum:
 cdef struct FrameHeader:
     uint64_t body_size
     uint8_t header_size
-    uint8_t flags
+    uint8_t flags              # MORE and COMMAND as received; LONG is taken out, header_size says it
 
 cdef int frame_parse(const uint8_t *data, size_t available, FrameHeader *out) noexcept nogil
 cdef size_t frame_header_size(uint64_t body_size) noexcept nogil
