@@ -29,7 +29,7 @@ cdef enum:
 cdef enum:
     ENVELOPE_MAX_PAYLOAD = 536870911
 
-# More segments than any writer makes; the official readers stop here too. It bounds the walk over the segment table.
+# More segments than any writer makes; the C++ stream reader stops at 511. It bounds the walk over the segment table.
 cdef enum:
     ENVELOPE_MAX_SEGMENTS = 512
 
