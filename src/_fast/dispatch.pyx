@@ -282,7 +282,7 @@ cdef class Lane(Target):
         """A local message with this reactant alone: None when done, or what the sender must await."""
         cdef PyObject *out
         cdef Completion completion
-        cdef Inline inline
+        cdef Inline inline = None
         if self.busy:
             if self.running:
                 self.queue(data, reaction_id, None, None)
