@@ -395,6 +395,40 @@ def test_values_are_not_called() -> None:
         PickleCodec(WithCall).decode(data(WithCall()) + b"(tR.")
 
 
+def test_methods_put_into_an_instance_are_not_called() -> None:
+    whole = class_of(Whole) + b")\x81"
+    for name, operation in (
+        ("__setstate__", b"b"),
+        ("append", b"a"),
+        ("extend", b"(I1\ne"),
+        ("add", b"(I1\n\x90"),
+    ):
+        planted = b"\x80\x02" + whole + b"}" + data(name) + class_of(set) + b"sb"
+        argument = data(range(10**12)) if operation in (b"a", b"b") else b""
+        with pytest.raises(UnpicklingRefused, match=r"sets attributes of|adds items to"):
+            PickleCodec(Whole).decode(planted + argument + operation + b".")
+
+
+def test_deep_tuples_as_keys_do_not_end_the_process() -> None:
+    depth = 300_000
+    for deep in (
+        b")" + b"\x85" * depth,
+        b"N" + b"N\x86" * depth,
+        b"(" * depth + b"t" * depth,
+        b"N" + b"NN\x87" * depth,
+    ):
+        with pytest.raises(UnpicklingRefused, match="nested more than 500 deep"):
+            PickleCodec().decode(b"\x80\x02}" + deep + b"Ns.")
+    point = b"c" + f"{__name__}\nPoint\n".encode() + b"q\x000"
+    nested = b"h\x00" * depth + b"N" + b"N\x86\x81" * depth
+    with pytest.raises(UnpicklingRefused, match="nested more than 500 deep"):
+        PickleCodec(Whole).decode(b"\x80\x02" + point + b"}" + nested + b"Ns.")
+    shallow: Any = ()
+    for _ in range(400):
+        shallow = (shallow,)
+    assert PickleCodec().decode(pickle.dumps({shallow: 1})) == {shallow: 1}
+
+
 def test_persistent_ids_and_unknown_extensions_are_refused() -> None:
     for hostile in (b"Pid\n.", b"\x80\x04K\x05Q.", b"\x80\x02\x82\xf0."):
         with pytest.raises(UnpicklingRefused):

@@ -277,14 +277,14 @@ class Allowed:
     def check_build(self, target: Any) -> None:
         """Refuses to set the state of anything but a fresh instance: of a class or an enum's member, above
         all."""
-        if type(target) not in self._buildable:
+        if type(target) not in self._buildable or _shadows(target, "__setstate__"):
             raise UnpicklingRefused(
                 _describe(target), f"refused a pickle: it sets attributes of {_describe(target)}"
             )
 
     def check_fill(self, target: Any) -> None:
         """Refuses to add items to anything but containers and instances of what is allowed."""
-        if type(target) not in self._fillable:
+        if type(target) not in self._fillable or _shadows(target, "append", "extend", "add"):
             raise UnpicklingRefused(
                 _describe(target), f"refused a pickle: it adds items to {_describe(target)}"
             )
@@ -332,6 +332,13 @@ class Allowed:
 def _check_kinds(arguments: Any, keywords: Any) -> None:
     if not isinstance(arguments, tuple) or not (keywords is None or type(keywords) is dict):
         raise UnpicklingRefused("a call", "refused a pickle: it calls with arguments that are no tuple")
+
+
+def _shadows(target: Any, *methods: str) -> bool:
+    # An earlier instruction may have put a class into the instance's __dict__, where the next would find and
+    # call it.
+    attributes = getattr(target, "__dict__", ())
+    return any(method in attributes for method in methods)
 
 
 def _is_dtype(cls: type) -> bool:
@@ -453,10 +460,7 @@ def _fields(cls: type) -> Iterator[Any]:
 
 def _hints(owner: Any, local_names: Any) -> dict[str, Any]:
     """Resolved annotations; where one does not resolve, the others still do."""
-    try:
-        annotations = dict(getattr(owner, "__annotations__", {}))
-    except Exception:  # Python 3.14 evaluates them on access; a name may be missing
-        return {}
+    annotations = _annotations(owner)
     module = sys.modules.get(getattr(owner, "__module__", ""))
     names = {**vars(typing), **vars(builtins), **(vars(module) if module else {}), **local_names}
     if isinstance(owner, type):
@@ -465,6 +469,14 @@ def _hints(owner: Any, local_names: Any) -> dict[str, Any]:
     for name, hint in annotations.items():
         resolved[name] = _resolve(hint, names)
     return resolved
+
+
+def _annotations(owner: Any) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):  # evaluates them on access, where one missing name would lose the others
+        import annotationlib
+
+        return annotationlib.get_annotations(owner, format=annotationlib.Format.FORWARDREF)
+    return dict(getattr(owner, "__annotations__", ()))
 
 
 def _resolve(hint: Any, names: dict[str, Any]) -> Any:

@@ -25,6 +25,9 @@ from plexo.exceptions import DecodeError, UnpicklingRefused
 from plexo.typing._instances import instance_types
 
 _UNBOUND = object()
+# The hash of a tuple recurses in C without looking at the stack: as a key, a deep one ends the process.
+# (Slices too.)
+_MAX_NESTED_TUPLES = 500
 
 
 class PickleCodec(BoundCodec):
@@ -37,6 +40,8 @@ class PickleCodec(BoundCodec):
     classes has it: a class of the sender's `__main__` is ours in its module. Nothing is ever imported. What
     is allowed is the user's own to answer for: its `__init__`, `__setstate__` and so on run with arguments
     that the sender chose.
+
+    Fields are not compared with their annotations; MsgpackCodec and JsonCodec do that.
 
     Raises UnpicklingRefused, which names the class, for anything else, and DecodeError for what is no pickle,
     or no pickle of the neuron's type. `unrestricted=True` is pickle.loads: whoever can send to you can run
@@ -98,11 +103,13 @@ class _Interpreter(pickle._Unpickler):
     stack: list[Any]
     metastack: list[list[Any]]
     append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
     proto: int
 
     def __init__(self, data: Any, allowed: Allowed) -> None:
         super().__init__(io.BytesIO(data))
         self._allowed = allowed
+        self._depths: dict[int, tuple[int, Any]] = {}  # of tuples that hold tuples, by id; keeps them alive
 
     def find_class(self, module: str, name: str) -> Any:
         if self.proto < 3:  # names of Python 2, which these protocols use
@@ -127,20 +134,51 @@ class _Interpreter(pickle._Unpickler):
 
     def _instantiate(self, cls: Any, arguments: Any) -> None:  # INST and OBJ, of protocol 0
         make = self._allowed.new if isinstance(cls, type) and not arguments else self._allowed.call
-        self.append(make(cls, tuple(arguments), {}))
+        self.append(self._measured(make(cls, tuple(arguments), {})))
 
     def _reduce(self) -> None:
         arguments = self.stack.pop()
-        self.stack[-1] = self._allowed.call(self.stack[-1], arguments)
+        self.stack[-1] = self._measured(self._allowed.call(self.stack[-1], arguments))
 
     def _newobj(self) -> None:
         arguments = self.stack.pop()
-        self.stack[-1] = self._allowed.new(self.stack[-1], arguments, {})
+        self.stack[-1] = self._measured(self._allowed.new(self.stack[-1], arguments, {}))
 
     def _newobj_ex(self) -> None:
         keywords = self.stack.pop()
         arguments = self.stack.pop()
-        self.stack[-1] = self._allowed.new(self.stack[-1], arguments, keywords)
+        self.stack[-1] = self._measured(self._allowed.new(self.stack[-1], arguments, keywords))
+
+    def _measured(self, made: Any) -> Any:
+        if isinstance(made, tuple):
+            parts = tuple.__iter__(made)
+        elif type(made) is slice:
+            parts = iter((made.start, made.stop, made.step))
+        else:
+            return made
+        inner = [self._depths.get(id(part), (1,))[0] for part in parts if isinstance(part, (tuple, slice))]
+        if inner:
+            depth = 1 + max(inner)
+            if depth > _MAX_NESTED_TUPLES:
+                raise UnpicklingRefused(
+                    "nested tuples",
+                    f"refused a pickle: tuples are nested more than {_MAX_NESTED_TUPLES} deep",
+                )
+            self._depths[id(made)] = (depth, made)
+        return made
+
+    def _tuple(self) -> None:
+        items = self.pop_mark()
+        self.append(self._measured(tuple(items)))
+
+    def _tuple1(self) -> None:
+        self.stack[-1] = self._measured((self.stack[-1],))
+
+    def _tuple2(self) -> None:
+        self.stack[-2:] = [self._measured((self.stack[-2], self.stack[-1]))]
+
+    def _tuple3(self) -> None:
+        self.stack[-3:] = [self._measured((self.stack[-3], self.stack[-2], self.stack[-1]))]
 
     def _build(self) -> None:
         self._allowed.check_build(self.stack[-2])
@@ -168,6 +206,10 @@ class _Interpreter(pickle._Unpickler):
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **_PLAIN,
+        pickle.TUPLE[0]: _tuple,
+        pickle.TUPLE1[0]: _tuple1,
+        pickle.TUPLE2[0]: _tuple2,
+        pickle.TUPLE3[0]: _tuple3,
         pickle.REDUCE[0]: _reduce,
         pickle.NEWOBJ[0]: _newobj,
         pickle.NEWOBJ_EX[0]: _newobj_ex,
