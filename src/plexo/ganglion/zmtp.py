@@ -150,7 +150,6 @@ class GanglionZmtp(GanglionExternalBase):
     def _listen(self, endpoint: Endpoint, role: SocketType) -> Listener:
         listener = Listener(self, endpoint, role)
         self._listeners.append(listener)
-        logger.debug("%r listens on %s", self, listener.endpoint)
         return listener
 
     def _dial(self, endpoint: Endpoint, role: SocketType) -> None:
