@@ -51,6 +51,8 @@ cdef enum:
     FLUSH_BYTES = 65536
 
 cdef double FLUSH_AGE_S = 200e-6
+# A link that nothing was sent on for so long is flushed at its first message, before the end of the turn.
+cdef double QUIET_S = 20e-6
 
 
 cdef inline double monotonic() noexcept:
@@ -143,19 +145,27 @@ cdef class Hub:
 
     cdef bint touch(self, Link link) except -1:
         """Bytes were added to `link`: flush now or at the end of the turn. True where a full buffer went out."""
-        cdef bint first = not self.dirty
-        if not link.is_dirty:
-            link.is_dirty = True
-            self.dirty.append(link)
-            if self.flush_handle is None and not self.scratch_in_use:
-                self.flush_handle = self.loop.call_soon(self.flush_dirty)
+        cdef double now
         if link.outbox.queued_bytes >= FLUSH_BYTES and not link.writing:
             link.flush()
             return True
-        if first:
-            self.dirty_since = monotonic()
-        elif monotonic() - self.dirty_since > FLUSH_AGE_S:
-            self.flush_all()
+        now = monotonic()
+        if link.is_dirty:
+            if now - self.dirty_since > FLUSH_AGE_S:
+                self.flush_all()
+            return False
+        if now - link.last_touch > QUIET_S and not self.scratch_in_use and not link.writing:
+            # The first message after a silence: somebody may be waiting for it.
+            link.last_touch = now
+            link.flush()
+            return False
+        link.last_touch = now
+        link.is_dirty = True
+        if not self.dirty:
+            self.dirty_since = now
+            if self.flush_handle is None and not self.scratch_in_use:
+                self.flush_handle = self.loop.call_soon(self.flush_dirty)
+        self.dirty.append(link)
         return False
 
     def flush_dirty(self):

@@ -45,6 +45,7 @@ cdef class Link(Source):
     cdef bint reading
     cdef bint writing
     cdef bint is_dirty
+    cdef double last_touch
     cdef bint takes_messages
     cdef readonly uint64_t received
     cdef readonly uint64_t received_bytes
