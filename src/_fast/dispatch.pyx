@@ -27,6 +27,9 @@ from plexo._fast.tasks cimport PyIter_Send
 # Messages that may wait for one reactant (received ones; see the module's text).
 DEFAULT_QUEUE_MESSAGES = 1000
 
+# How long what waits for a reactant rests after its task was cancelled from outside.
+cdef double HALT_PAUSE_S = 0.05
+
 
 def reactant_arity(reactant):
     """How many of (data, neuron, reaction_id) `reactant` takes: 1, 2 or 3.
@@ -123,6 +126,14 @@ cdef class Target(Work):
     cdef bint full(self):
         return False
 
+    cdef int revive(self) except -1:
+        """The event loop is another one now: give up what the old one will never finish, go on with what waits."""
+        return 0
+
+    cdef int cancel(self) except -1:
+        """The end: cancel what is suspended, drop what waits; how many messages that were."""
+        return 0
+
 
 cdef class Lane(Target):
     """One reactant with its queue."""
@@ -156,6 +167,40 @@ cdef class Lane(Target):
                 self.paused.append(source)
         return 0
 
+    cdef int give_up(self) except -1:
+        """The loop that our coroutine was suspended in was closed."""
+        runner, self.runner = self.runner, None
+        self.loop = None
+        self.busy = self.running = self.in_hand = False
+        self.completion = None
+        if runner is not None:
+            runner.abandon()
+        return 0
+
+    cdef int revive(self) except -1:
+        if self.busy and self.loop is not None and self.loop.is_closed():
+            self.give_up()
+        if self.pending and not self.busy:
+            self.busy = True
+            current_pool().start(self)
+        return 0
+
+    cdef int cancel(self) except -1:
+        cdef Completion completion
+        cdef int dropped = 0
+        if self.pending:
+            waiting, self.pending = self.pending, None
+            for _, _, completion in waiting:
+                if completion is None:
+                    dropped += 1
+                else:
+                    completion.one_done(CancelledError())
+        if self.paused is not None:
+            self.paused = None
+        if self.busy and self.runner is not None and self.loop is not None and not self.loop.is_closed():
+            self.runner.task.cancel()
+        return dropped
+
     cdef int relieve(self) except -1:
         """Let paused sources go on once the queue is half empty."""
         cdef Source source
@@ -170,6 +215,9 @@ cdef class Lane(Target):
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
                    Source source) except -1:
         if self.busy:
+            if self.loop is not None and self.loop.is_closed():
+                self.give_up()
+                return self.offer(data, reaction_id, completion, pool, source)
             if completion is not None and self.running:
                 completion.one_done(None)
                 completion = None
@@ -192,10 +240,9 @@ cdef class Lane(Target):
                         if pool is None:
                             pool = current_pool()
                         if pool.drive(self, coroutine) == 0:
+                            self.loop = pool.loop
                             return 0
-            except Exception as fault:
-                error = fault
-            except CancelledError as fault:
+            except (Exception, CancelledError) as fault:
                 error = fault
             except BaseException:
                 self.in_hand = False
@@ -219,6 +266,7 @@ cdef class Lane(Target):
             self.running = True
             try:
                 if pool.drive(self, coroutine) == 0:
+                    self.loop = pool.loop
                     return 0
             except (Exception, CancelledError) as fault:
                 error = fault
@@ -263,6 +311,7 @@ cdef class Lane(Target):
                 self.running = False
             self.settle(fault)
         self.busy = False
+        self.loop = None
         return None
 
     cdef int halt(self, object error) except -1:
@@ -273,7 +322,14 @@ cdef class Lane(Target):
             else:
                 self.settle(error)
         self.busy = False
+        self.loop = None
+        if self.pending and running_loop() is not None:
+            # Not at once: if the loop is being shut down, what waits is for the next one.
+            running_loop().call_later(HALT_PAUSE_S, self.go_on)
         return 0
+
+    def go_on(self):
+        self.revive()
 
     cdef bint withdrawn(self):
         return self.completion is not None and self.completion.abandoned
@@ -284,6 +340,9 @@ cdef class Lane(Target):
         cdef Completion completion
         cdef Inline inline = None
         if self.busy:
+            if self.loop is not None and self.loop.is_closed():
+                self.give_up()
+                return self.deliver(data, reaction_id)
             if self.running:
                 self.queue(data, reaction_id, None, None)
                 return None
@@ -314,6 +373,7 @@ cdef class Lane(Target):
                     inline.coroutine = coroutine
                     inline.yielded = <object>out
                     inline.has_yielded = True
+                    self.loop = running_loop()
                     Py_XDECREF(out)
                     return inline
                 elif coroutine is not None:
@@ -334,6 +394,9 @@ cdef class Lane(Target):
         cdef bint suspended = False
         cdef TaskPool pool
         if self.busy:
+            if self.loop is not None and self.loop.is_closed():
+                self.give_up()
+                return self.deliver_now(data, reaction_id)
             self.queue(data, reaction_id, None, None)
             return 0
         if self.pending:
@@ -378,6 +441,7 @@ cdef bint drive_alone(Lane lane, object coroutine) except -1:
         if pool.drive(lane, coroutine) == 0:
             lane.in_hand = True
             lane.completion = None
+            lane.loop = pool.loop
             return True
         return False
     finally:
@@ -429,15 +493,16 @@ cdef class Inline:
             finally:
                 self.release()
 
-    def __dealloc__(self):
+    def __del__(self):
         # Never awaited, or dropped with its loop: the lane must not stay busy for ever.
         if self.coroutine is not None and self.lane is not None:
-            self.lane.busy = False
+            self.close()
 
     cdef int release(self) except -1:
         cdef Lane lane = self.lane
         self.coroutine = None
         lane.running = False
+        lane.loop = None
         if lane.pending and running_loop() is not None:
             current_pool().start(lane)
         else:
@@ -625,6 +690,20 @@ cdef class Fanout:
         for target in self.targets:
             target.offer(data, reaction_id, None, pool, source)
         return 0
+
+    def revive(self):
+        """The event loop is another one now; go on with what an ended loop has left."""
+        cdef Target target
+        for target in self.targets:
+            target.revive()
+
+    def cancel(self):
+        """The end: cancel suspended reactants, drop what waits for them; how many messages that were."""
+        cdef Target target
+        dropped = 0
+        for target in self.targets:
+            dropped += target.cancel()
+        return dropped
 
     def transmit(self, data, reaction_id=None):
         """`deliver` for Python callers: None, or an awaitable."""

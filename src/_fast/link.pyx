@@ -86,6 +86,9 @@ cdef class Hub:
         self.detach()
         self.loop = loop
         self.pool = pool_of(loop)
+        for synapse in self.owner._synapses.values():
+            synapse.typed.revive()
+            synapse.raw.revive()
         for link in self.links:
             link.start()
 
@@ -183,8 +186,17 @@ cdef class Hub:
     cdef object wait_for_room(self, Synapse synapse, bytes payload):
         """Queue up behind those who wait already; the future ends when the message is accepted."""
         future = self.loop.create_future()
+        future.add_done_callback(self.forget_cancelled)
         self.waiting.append((future, synapse, payload))
         return future
+
+    def forget_cancelled(self, future):
+        """Senders that gave up must not pile up while no peer is there; clears them away by halves."""
+        if future.cancelled():
+            self.cancelled += 1
+            if 2 * self.cancelled > len(self.waiting):
+                self.waiting = deque([entry for entry in self.waiting if entry[0] is None or not entry[0].done()])
+                self.cancelled = 0
 
     cdef int admit(self) except -1:
         """Accept what waits, in order, while there is room."""

@@ -16,6 +16,8 @@ from plexo._fast.tasks cimport TaskPool
 from plexo.exceptions import QueueFull, TransmitterNotFound, WrongType
 from plexo.reaction import ReactionId, visited_by
 
+cdef object _NOWHERE = frozenset()
+
 cdef enum:
     # Below this no transport refuses a payload for its size.
     CHECK_BYTES = 32768
@@ -62,6 +64,10 @@ cdef class Arrival(Target):
         if completion is not None:
             completion.one_done(None)
         return self.route.receive(data, self.origin, reaction_id, pool, source)
+
+    cdef int revive(self) except -1:
+        self.route.local.revive()
+        return 0
 
 
 cdef class Relay(Target):
@@ -235,22 +241,27 @@ cdef class Route:
         if self.local.count and self.local.would_wait():
             raise QueueFull(f"{self.neuron.name}: a reactant here has {self.local.limit} messages waiting; "
                             "await transmit(), or react faster")
-        if reaction_id is not None or self.inside:
-            if self.inside:
-                raise QueueFull(f"{self.neuron.name}: transmit_nowait cannot pass through internal ganglia; "
-                                "await transmit()")
         for synapse in self.outside:
             if synapse.would_wait():
                 raise QueueFull(f"{self.neuron.name}: {synapse.owner!r} would have to wait for a peer or for room; "
                                 "await transmit() instead")
-        visited = visited_by(reaction_id) if reaction_id is not None else ()
+        given = reaction_id
+        if reaction_id is None and self.inside:
+            reaction_id = ReactionId.begin()
+        visited = _NOWHERE if reaction_id is None else visited_by(reaction_id)
         for synapse in self.outside:
             if synapse.owner not in visited and synapse.wanted_outside():
                 if payload is None:
                     payload = self.encoded(data)
                 synapse.send(payload)
+        if self.inside:
+            visited.add(self.plexus)
+            for ganglion in self.inside:
+                if ganglion not in visited:
+                    visited.add(ganglion)
+                    ganglion._enter_posted(data, self.neuron, reaction_id)
         if self.local.count:
-            self.local.deliver_now(data, reaction_id)
+            self.local.deliver_now(data, given)
         return 0
 
     cdef int receive(self, object data, object origin, object reaction_id, TaskPool pool, Source source) except -1:
@@ -311,6 +322,7 @@ cdef class Exchange:
             return self.last_route
         route = self.routes.get(neuron)
         if route is None:
+            self._require_open()
             raise TransmitterNotFound(f"no transmitter for {neuron} here; call `await adapt(neuron)` first")
         self.last_neuron = neuron
         self.last_route = route
@@ -319,6 +331,11 @@ cdef class Exchange:
     def _add_route(self, Route route):
         self.routes[route.neuron] = route
         self.routes_by_type.clear()
+
+    def _drop_routes(self):
+        self.routes.clear()
+        self.routes_by_type.clear()
+        self.last_neuron = self.last_route = None
 
     def _get_route(self, neuron):
         return self.routes.get(neuron)

@@ -94,16 +94,26 @@ cdef class Runner:
         return self.step(error)
 
     def close(self):
+        cdef Work work = self.work
+        self.abandon()
+        if work is not None:
+            work.running = False
+            work.runner = None
+            work.halt(CancelledError("the event loop ended before the reactant"))
+
+    def __del__(self):
+        if self.work is not None:
+            self.close()
+
+    cdef int abandon(self) except -1:
+        """Never to be driven again: its loop was closed."""
         coroutine, self.coroutine = self.coroutine, None
-        if coroutine is not None:
-            close = getattr(coroutine, "close", None)
-            if close is not None:
-                close()
-            if self.work is not None:
-                work, self.work = self.work, None
-                work.running = False
-                work.runner = None
-                work.halt(CancelledError("the event loop ended before the reactant"))
+        self.work = None
+        self.task._log_destroy_pending = False
+        close = getattr(coroutine, "close", None)
+        if close is not None:
+            close()
+        return 0
 
     cdef int adopt(self, Work work, object coroutine, object yielded, bint has_yielded) except -1:
         self.work = work

@@ -133,6 +133,7 @@ class Plexus(Exchange, GanglionBase):
 
     def _route_for(self, kind: type) -> Route[Any]:
         """The route of values of this exact type; called once for each type until neurons change."""
+        self._require_open()
         routes = self._all_routes()
         for base in kind.__mro__:
             if base is object and kind is not object:
@@ -244,15 +245,21 @@ class Plexus(Exchange, GanglionBase):
     def close(self) -> None:
         """Close this plexus and its ganglia; see their `close`."""
         if not self._closed:
-            self._closed = True
+            self._end_reactants()
             for ganglion in self._ganglia:
                 ganglion.close()
 
     async def aclose(self) -> None:
         """`close`, giving the event loop its turns meanwhile."""
         if not self._closed:
-            self._closed = True
+            self._end_reactants()
             await asyncio.gather(*(ganglion.aclose() for ganglion in self._ganglia))
+
+    def _end_reactants(self) -> None:
+        self._closed = True
+        for route in self._all_routes():
+            self._count_dropped(route.neuron, route.local.cancel())
+        self._drop_routes()
 
     def __repr__(self) -> str:
         return f"<Plexus of {len(self._ganglia)} ganglia, {len(self._ports)} neurons>"

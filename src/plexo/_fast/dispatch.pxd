@@ -27,13 +27,16 @@ cdef class Target(Work):
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
                    Source source) except -1
     cdef bint full(self)
+    cdef int revive(self) except -1
+    cdef int cancel(self) except -1
 
 
 cdef class Lane(Target):
     cdef Fanout fanout
     cdef int arity
     cdef bint busy
-    cdef bint removed
+    # Where its coroutine is suspended; a loop that was closed since will never go on with it.
+    cdef object loop
     cdef Py_ssize_t limit
     cdef object pending
     cdef Completion completion
@@ -44,6 +47,7 @@ cdef class Lane(Target):
     cdef int settle(self, object error) except -1
     cdef int queue(self, object data, object reaction_id, Completion completion, Source source) except -1
     cdef int relieve(self) except -1
+    cdef int give_up(self) except -1
     cdef object deliver(self, object data, object reaction_id)
     cdef int deliver_now(self, object data, object reaction_id) except -1
 

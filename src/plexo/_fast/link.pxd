@@ -22,6 +22,7 @@ cdef class Hub:
     cdef object flush_handle
     cdef double dirty_since
     cdef object waiting
+    cdef Py_ssize_t cancelled
     cdef bint closed
     cdef uint8_t *scratch
     cdef bint scratch_in_use

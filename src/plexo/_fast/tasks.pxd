@@ -31,6 +31,7 @@ cdef class Runner:
     cdef int adopt(self, Work work, object coroutine, object yielded, bint has_yielded) except -1
     cdef object step(self, object error)
     cdef object park(self)
+    cdef int abandon(self) except -1
 
 
 cdef class TaskPool:

@@ -64,6 +64,12 @@ class GanglionBase:
         self._tally.add(Cause.REACTANT_ERROR, neuron.name)
         logger.error("reactant %r of %s failed", reactant, neuron, exc_info=error)
 
+    def _count_dropped(self, neuron: Neuron[Any], count: int) -> None:
+        """Received messages that still waited for a reactant when this was closed."""
+        if count:
+            self._tally.add(Cause.CLOSED, neuron.name, "", count)
+            logger.warning("%r: closed with %d messages of %s waiting for a reactant", self, count, neuron)
+
     def close(self) -> None:
         """End everything this runs; may be called twice."""
         self._closed = True

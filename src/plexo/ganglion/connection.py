@@ -389,7 +389,9 @@ class Connection:
         try:
             command = parse_command(body, offset=link.received_bytes)
             if isinstance(command, Ping):
-                link.write(encode_pong(command.context))
+                # A peer that asks and never reads must not fill our memory with answers.
+                if link.outbox.queued_bytes < self.ganglion.hub.send_queue_bytes:
+                    link.write(encode_pong(command.context))
             elif isinstance(command, Subscribe):
                 self._subscribe(command.topic)
             elif isinstance(command, Cancel):

@@ -8,7 +8,7 @@ begins or ends (`_interest_changed`); receiving means giving payloads to synapse
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
 from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
@@ -21,6 +21,9 @@ from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause, GanglionStats, LinkStats, NeuronStats
 from plexo.typing import EncodedType
 from plexo.typing.reactant import RawReactant, Reactant
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -53,6 +56,16 @@ class GanglionExternalBase(GanglionBase):
 
     def _use_running_loop(self) -> None:
         """Called by every coroutine function: serve the sockets from the loop that runs now."""
+
+    async def __aenter__(self) -> Self:
+        self._require_open()
+        self._use_running_loop()
+        return self
+
+    def _end_reactants(self) -> None:
+        """The end: cancel suspended reactants; what still waits for one is counted."""
+        for neuron, synapse in self._synapses.items():
+            self._count_dropped(neuron, synapse.typed.cancel() + synapse.raw.cancel())
 
     # -- neurons -----------------------------------------------------------------------------------------------
 

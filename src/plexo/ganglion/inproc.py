@@ -69,6 +69,12 @@ class GanglionInproc(GanglionBase):
         if pending is not None:
             await pending
 
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for neuron, synapse in self._synapses.items():
+                self._count_dropped(neuron, synapse.fanout.cancel())
+
     def _enter(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> Awaitable[None] | None:
         """A plexus sends through here."""
         return self._find(neuron).fanout.transmit(data, reaction_id)

@@ -130,9 +130,15 @@ class GanglionZmtp(GanglionExternalBase):
         loop = self.hub.loop
         if loop is None or self._closed:
             return
+        # TTL: after so many tenths of a second without a sign of life the peer may give us up. libzmq overflows above 655.
+        ping = encode_ping(min(655, round(30 * self.heartbeat_s)))
         for connection in list(self._connections):
             link = connection.link
-            if link is None or connection.version < (3, 1) or not link.reading_now:
+            if link is None or connection.version < (3, 1):
+                continue
+            if not link.reading_now:
+                # Paused by a busy reactant: no PONG can be seen, but the peer must see that we live.
+                link.write(ping)
                 continue
             if link.received_bytes != connection.seen_bytes:
                 connection.seen_bytes = link.received_bytes
@@ -142,7 +148,7 @@ class GanglionZmtp(GanglionExternalBase):
             if connection.silent_beats > 2:
                 connection.heartbeat_missed()
             else:
-                link.write(encode_ping(min(65535, round(30 * self.heartbeat_s))))
+                link.write(ping)
         self._heartbeat_timer = loop.call_later(self.heartbeat_s, self._heartbeat)
 
     # -- connections -------------------------------------------------------------------------------------------
@@ -268,6 +274,7 @@ class GanglionZmtp(GanglionExternalBase):
 
     def _begin_close(self) -> list[Connection]:
         self._closed = True
+        self._end_reactants()
         self.hub.close(Closed(f"{self!r} was closed before this message was accepted"))
         self._leave_loop()
         for listener in self._listeners:
