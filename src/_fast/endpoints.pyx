@@ -83,7 +83,7 @@ cdef class PairSynapse(Synapse):
         cdef bytes wire = as_payload(payload)
         hub.here()
         self.check(wire)
-        if hub.pair_link is None or hub.pair_link.outbox.queued_bytes >= hub.send_queue_bytes or hub.waiting:
+        if hub.waiting or not hub.has_room():
             return hub.wait_for_room(self, wire)
         self.push(wire)
         if hub.touch(hub.pair_link):
@@ -93,14 +93,13 @@ cdef class PairSynapse(Synapse):
     cpdef bint would_wait(self):
         cdef Hub hub = self.hub
         hub.here()
-        return (hub.pair_link is None or hub.pair_link.outbox.queued_bytes >= hub.send_queue_bytes
-                or len(hub.waiting) > 0)
+        return len(hub.waiting) > 0 or not hub.has_room()
 
     cpdef int forward(self, object payload, Source source) except -1:
         cdef Hub hub = self.hub
         cdef bytes wire = as_payload(payload)
         hub.here()
-        if hub.pair_link is None or hub.pair_link.outbox.queued_bytes >= hub.send_queue_bytes or hub.waiting:
+        if hub.waiting or not hub.has_room():
             if len(hub.waiting) >= MAX_FORWARD_WAITING:
                 self.dropped += 1
                 hub.owner._dropped(self, "no room to forward")

@@ -201,14 +201,30 @@ cdef class Hub:
     cdef int admit(self) except -1:
         """Accept what waits, in order, while there is room."""
         cdef Synapse synapse
-        while self.waiting and self.pair_link is not None and self.pair_link.outbox.queued_bytes < self.send_queue_bytes:
-            future, synapse, payload = self.waiting.popleft()
-            if future is not None and future.done():  # cancelled: withdrawn
-                continue
-            synapse.push(payload)
-            if future is not None:
-                future.set_result(None)
+        if self.admitting:  # a flush below calls back
+            return 0
+        self.admitting = True
+        try:
+            while self.waiting and self.has_room():
+                future, synapse, payload = self.waiting.popleft()
+                if future is not None and future.done():  # cancelled: withdrawn
+                    continue
+                synapse.push(payload)
+                if future is not None:
+                    future.set_result(None)
+                self.touch(self.pair_link)
+        finally:
+            self.admitting = False
         return 0
+
+    cdef bint has_room(self) except -1:
+        """Whether the pair's link is up and takes one more message now."""
+        cdef Link link = self.pair_link
+        if link is None:
+            return False
+        if link.outbox.queued_bytes >= self.send_queue_bytes and not link.writing:
+            link.flush()
+        return link.open and link.outbox.queued_bytes < self.send_queue_bytes
 
 
 cdef class Link(Source):
@@ -283,8 +299,6 @@ cdef class Link(Source):
     def on_writable(self):
         if self.open:
             self.flush()
-            if self.open and self.hub.pair_link is self:
-                self.hub.admit()
 
     cdef int flush(self) except -1:
         cdef int done
@@ -299,6 +313,8 @@ cdef class Link(Source):
                 self.hub.loop.remove_writer(self.fd)
             else:
                 self.hub.loop.add_writer(self.fd, self.on_writable)
+        if self.hub.waiting and self.hub.pair_link is self:
+            self.hub.admit()
         return 0
 
     # -- receiving -----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ cdef class Hub:
     cdef object waiting
     cdef Py_ssize_t cancelled
     cdef bint closed
+    cdef bint admitting
     cdef uint8_t *scratch
     cdef bint scratch_in_use
     cdef readonly uint64_t received
@@ -33,6 +34,7 @@ cdef class Hub:
     cdef int here(self) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
     cdef int admit(self) except -1
+    cdef bint has_room(self) except -1
     cpdef flush_all(self)
 
 

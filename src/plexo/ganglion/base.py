@@ -22,6 +22,9 @@ class GanglionBase:
     """Filters decide which neurons it carries: relevant_neurons (if any are given, only those), ignored_neurons, and
     allowed_codecs (classes; if any are given, only neurons whose codec is of such a class)."""
 
+    # Also of a half-made object, whose __init__ raised.
+    _closed = False
+
     def __init__(
         self,
         relevant_neurons: Iterable[Neuron[Any]] = (),
@@ -32,7 +35,6 @@ class GanglionBase:
         self._ignored_neurons = frozenset(checked_neurons(ignored_neurons, "ignored_neurons"))
         self._allowed_codecs = frozenset(allowed_codecs)
         self._tally = Tally()
-        self._closed = False
 
     @property
     def closed(self) -> bool:

@@ -24,8 +24,10 @@ from plexo.statistics import Cause, LinkStats
 
 # The largest frame accepted from a peer, and the largest message sent. A frame's memory grows as its bytes arrive.
 DEFAULT_MAX_FRAME_BYTES = 1 << 30
-# Bytes accepted for one peer and not yet taken by the kernel, above which a sender waits (or a subscriber loses).
+# Bytes accepted for a pair's peer and not yet taken by the kernel, above which a sender waits.
 DEFAULT_SEND_QUEUE_BYTES = 1 << 20
+# The same for each subscriber, above which it loses messages: room for a burst, or for a large message and what follows.
+DEFAULT_PUBLISH_QUEUE_BYTES = 16 << 20
 DEFAULT_HANDSHAKE_TIMEOUT_S = 10.0
 DEFAULT_HEARTBEAT_S = 5.0
 DEFAULT_RECONNECT_MIN_S = 0.05
@@ -41,8 +43,8 @@ class GanglionZmtp(GanglionExternalBase):
     """Keyword arguments of every ZMTP ganglion (seconds, bytes):
 
     max_frame_bytes       largest frame from a peer; a larger one closes the link
-    send_queue_bytes      accepted and not yet sent, per peer; above it senders wait (pair) or messages are dropped and
-                          counted (publish/subscribe)
+    send_queue_bytes      accepted and not yet sent, per peer; above it senders wait (pair, default 1 MiB) or messages
+                          are dropped and counted (publish/subscribe, default 16 MiB)
     receive_queue         messages that may wait for one reactant before its link is read no further
     handshake_timeout_s   a connection that has not introduced itself by then is closed
     heartbeat_s           a peer that was silent for so long is asked for a sign of life, and after as long again given
@@ -58,7 +60,7 @@ class GanglionZmtp(GanglionExternalBase):
         *,
         is_pair: bool,
         max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
-        send_queue_bytes: int = DEFAULT_SEND_QUEUE_BYTES,
+        send_queue_bytes: int | None = None,
         receive_queue: int = DEFAULT_QUEUE_MESSAGES,
         handshake_timeout_s: float = DEFAULT_HANDSHAKE_TIMEOUT_S,
         heartbeat_s: float = DEFAULT_HEARTBEAT_S,
@@ -71,6 +73,8 @@ class GanglionZmtp(GanglionExternalBase):
         self._connections: set[Connection] = set()
         self._heartbeat_timer: asyncio.TimerHandle | None = None
         super().__init__(relevant_neurons, ignored_neurons, allowed_codecs, receive_queue=receive_queue)
+        if send_queue_bytes is None:
+            send_queue_bytes = DEFAULT_SEND_QUEUE_BYTES if is_pair else DEFAULT_PUBLISH_QUEUE_BYTES
         for argument, value, least in (
             ("max_frame_bytes", max_frame_bytes, 1),
             ("send_queue_bytes", send_queue_bytes, 1),
