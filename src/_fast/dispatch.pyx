@@ -18,6 +18,7 @@ import sys
 from asyncio import CancelledError
 from collections import deque
 from functools import partial
+from types import GenericAlias
 
 from plexo._fast.tasks cimport TaskPool, Work, as_coroutine, current_pool, running_loop
 from cpython.object cimport PyObject
@@ -541,6 +542,8 @@ cdef class Fanout:
 
     report(error, reactant, neuron) is called for errors that nobody awaits.
     """
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __cinit__(self, neuron, report, Py_ssize_t limit=DEFAULT_QUEUE_MESSAGES):
         if limit < 1:

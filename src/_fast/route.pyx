@@ -9,6 +9,7 @@
 """
 
 from asyncio import CancelledError
+from types import GenericAlias
 
 from plexo._fast.dispatch cimport Completion, Fanout, Source, Target
 from plexo._fast.synapse cimport Synapse, as_payload
@@ -130,6 +131,8 @@ cdef class Passage(Target):
 
 cdef class Route:
     """One neuron at one plexus."""
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, plexus, neuron, Py_ssize_t receive_queue):
         self.plexus = plexus

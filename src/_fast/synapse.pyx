@@ -4,6 +4,8 @@
 Nothing is made for a message nobody reacts to; nothing is decoded where only raw reactants are.
 """
 
+from types import GenericAlias
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
 from plexo._fast.tasks cimport current_pool, running_loop
@@ -28,6 +30,8 @@ cdef class Synapse:
 
     owner._reactant_failed(error, reactant, neuron), owner._undecodable(error, payload, synapse).
     """
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, neuron, owner, Py_ssize_t receive_queue=DEFAULT_QUEUE_MESSAGES):
         self.neuron = neuron

@@ -20,6 +20,7 @@ Rules that keep it safe:
 """
 
 import os
+from types import GenericAlias
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -78,6 +79,8 @@ cdef inline bint same_topic(const TopicEntry *entry, const uint8_t *topic, size_
 @cython.auto_pickle(False)
 cdef class TopicTable:
     """Maps topics (bytes) to objects; compiled callers look up bytes that they have not made an object of."""
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __cinit__(self):
         cdef bytes secret = os.urandom(16)

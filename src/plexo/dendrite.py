@@ -62,7 +62,7 @@ class DecoderDendrite(Dendrite[UnencodedType]):
         report: Report | None = None,
     ) -> None:
         super().__init__(neuron, reactants, report)
-        self.raw_fanout = Fanout(neuron, report)
+        self.raw_fanout: Fanout[Any] = Fanout(neuron, report)
         add_all(self.raw_fanout, raw_reactants)
 
     @property

@@ -229,7 +229,7 @@ class Plexus(Exchange, GanglionBase):
         """Another plexus sends through here."""
         return self._send(data, neuron, reaction_id)
 
-    def _enter_posted(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> None:
+    def _enter_posted(self, data: object, neuron: Neuron[Any], reaction_id: UUID) -> None:
         """Another plexus passes on what it received; nobody waits."""
         route = self._get_route(neuron)
         if route is not None:

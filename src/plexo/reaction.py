@@ -16,13 +16,16 @@ class ReactionId(UUID):
 
     __slots__ = ("_visited",)
 
+    _visited: set[object]
+
     @classmethod
     def begin(cls) -> "ReactionId":
         """A new reaction that has visited nothing yet."""
         return cls.__new__(cls)
 
-    @property
-    def int(self) -> "int":  # type: ignore[override]  # a plain attribute in UUID
+    # Plain attributes in UUID.
+    @property  # type: ignore[misc]
+    def int(self) -> "int":
         try:
             return _int_slot.__get__(self, ReactionId)  # type: ignore[no-any-return]
         except AttributeError:
@@ -30,7 +33,7 @@ class ReactionId(UUID):
             _int_slot.__set__(self, number)
             return number
 
-    @property
+    @property  # type: ignore[misc]
     def is_safe(self) -> Any:
         return UUID(int=self.int).is_safe
 

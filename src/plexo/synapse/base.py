@@ -11,14 +11,12 @@ from plexo.typing import EncodedType, UnencodedType
 from plexo.typing.reactant import RawReactant, Reactant
 
 if TYPE_CHECKING:
-    from plexo._fast.synapse import Synapse
-
-    _Base = Synapse[UnencodedType]
+    from plexo._fast.synapse import Synapse as _Base
 else:
-    _Base = Generic[UnencodedType]
+    _Base = Generic
 
 
-class SynapseExternalFace(_Base):
+class SynapseExternalFace(_Base[UnencodedType]):
     """Coroutine functions over a compiled synapse, which it is mixed into."""
 
     __slots__ = ()

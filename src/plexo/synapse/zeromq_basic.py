@@ -8,7 +8,7 @@ from plexo.synapse.base import SynapseExternalFace
 from plexo.typing import UnencodedType
 
 
-class SynapseZmqBasic(PairSynapse, SynapseExternalFace[UnencodedType]):
+class SynapseZmqBasic(PairSynapse[UnencodedType], SynapseExternalFace[UnencodedType]):
     """Made by GanglionZmqTcpPair; one frame with a PlexoMessage is a message."""
 
     __slots__ = ()

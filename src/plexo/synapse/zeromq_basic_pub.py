@@ -8,7 +8,7 @@ from plexo.synapse.base import SynapseExternalFace
 from plexo.typing import UnencodedType
 
 
-class SynapseZmqBasicPub(PubSynapse, SynapseExternalFace[UnencodedType]):
+class SynapseZmqBasicPub(PubSynapse[UnencodedType], SynapseExternalFace[UnencodedType]):
     """Made by GanglionZmqTcpPubSub; two frames, topic and payload, are a message."""
 
     __slots__ = ()
