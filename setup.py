@@ -53,6 +53,8 @@ setup(
             "language_level": 3,
             "linetrace": DEBUG,
             "embedsignature": True,
+            # None of them can be pickled or copied: without Cython's helpers Python itself says so.
+            "auto_pickle": False,
             # Stated, not left to default: one interpreter, with the GIL, until it is proved otherwise.
             "freethreading_compatible": False,
             "subinterpreters_compatible": "no",
