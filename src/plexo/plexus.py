@@ -18,7 +18,7 @@ from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
 from plexo.neuron.neuron import Neuron
 from plexo.stream import DEFAULT_STREAM_MESSAGES, Stream
-from plexo.typing.reactant import Reactant
+from plexo.typing.reactant import Reactant, ReactantDecorator
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Callable[..., Any])
@@ -173,7 +173,7 @@ class Plexus(Exchange, GanglionBase):
         """Make `neuron` transmittable."""
         await self.adapt(neuron)
 
-    def on(self, neuron: Neuron[Any]) -> Callable[[R], R]:
+    def on(self, neuron: Neuron[T]) -> ReactantDecorator[T]:
         """A decorator: the function reacts to `neuron` from now on. It takes (data[, neuron[, reaction_id]])."""
 
         def decorate(reactant: R) -> R:
