@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a type checker makes of programs that use plexo; checked by mypy --strict, never run.
+
+Each `type: ignore` is a proof: strict mode complains where the error it names is not reported.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from ipaddress import IPv4Address
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from typing_extensions import assert_type
+
+from plexo import (
+    Axon,
+    BytesCodec,
+    GanglionInproc,
+    GanglionStats,
+    GanglionZmqTcpPair,
+    GanglionZmqTcpPubSub,
+    JsonCodec,
+    MsgpackCodec,
+    Namespace,
+    Neuron,
+    PickleCodec,
+    Plexus,
+    Stream,
+    StringCodec,
+    topic_hash,
+)
+from plexo.typing.codec import Codec
+from plexo.typing.ganglion import Ganglion, GanglionExternal
+
+
+class Reading(msgspec.Struct, frozen=True):
+    sensor: str
+    celsius: float
+
+
+class Calibrated(Reading, frozen=True):
+    offset: float
+
+
+brewery = Namespace("org.brewery.sake")
+reading = Neuron(Reading, brewery)
+text = Neuron(str, "org.brewery.sake", StringCodec())
+plexus = Plexus(ganglia=[GanglionInproc()])
+
+
+# -- neurons and codecs ------------------------------------------------------------------------------------
+
+assert_type(reading, Neuron[Reading])
+assert_type(text, Neuron[str])
+assert_type(Neuron(dict[str, float], brewery, type_name_alias="Readings"), Neuron[dict[str, float]])
+assert_type(reading.decode(b""), Reading)
+assert_type(reading.type, type[Reading])
+assert_type(reading.topic, bytes)
+assert_type(topic_hash(reading.name), int)
+reading.encode("x")  # type: ignore[arg-type]
+Neuron(Reading, 5)  # type: ignore[call-overload]
+
+codecs: list[Codec] = [StringCodec(), BytesCodec(), PickleCodec(), JsonCodec(Reading), MsgpackCodec(Reading)]
+
+
+# -- on ----------------------------------------------------------------------------------------------------
+
+
+@plexus.on(reading)
+async def log(r: Reading) -> None: ...
+
+
+@plexus.on(reading)
+def plain(r: Reading) -> int:
+    return 1
+
+
+@plexus.on(reading)
+async def with_neuron(r: Reading, neuron: Neuron[Reading]) -> None: ...
+
+
+@plexus.on(reading)
+def with_all(r: Reading, neuron: Neuron[Reading], reaction_id: UUID | None) -> None: ...
+
+
+@plexus.on(reading)
+def of_anything(data: object) -> None: ...
+
+
+assert_type(log, Callable[[Reading], Coroutine[Any, Any, None]])
+assert_type(plain, Callable[[Reading], int])
+assert_type(with_neuron, Callable[[Reading, Neuron[Reading]], Coroutine[Any, Any, None]])
+assert_type(with_all, Callable[[Reading, Neuron[Reading], UUID | None], None])
+assert_type(plain(Reading("tank-1", 21.5)), int)
+
+
+@plexus.on(reading)  # type: ignore[arg-type]
+async def of_another_type(r: str) -> None: ...
+
+
+@plexus.on(reading)  # type: ignore[arg-type]
+def of_a_subtype(r: Calibrated) -> None: ...
+
+
+@plexus.on(reading)  # type: ignore[arg-type]
+def with_another_neuron(r: Reading, neuron: Neuron[str]) -> None: ...
+
+
+@plexus.on(reading)  # type: ignore[arg-type]
+def without_arguments() -> None: ...
+
+
+def of_text(line: str) -> None: ...
+
+
+def prefixed(prefix: str, r: Reading) -> None: ...
+
+
+plexus.on(reading)(partial(prefixed, "tank"))
+
+
+# -- a plexus ----------------------------------------------------------------------------------------------
+
+
+async def through_a_plexus() -> None:
+    async with Plexus(ganglia=[GanglionZmqTcpPubSub(bind_interface="127.0.0.1", port_pub=0)]) as inside:
+        assert_type(inside, Plexus)
+
+    assert_type(plexus.stream(reading), Stream[Reading])
+    async for r in plexus.stream(reading):
+        assert_type(r, Reading)
+    async with plexus.stream(text) as stream:
+        async for line in stream:
+            assert_type(line, str)
+
+    await plexus.transmit(Reading("tank-1", 21.5))
+    await plexus.transmit(Reading("tank-1", 21.5), reading)
+    await plexus.transmit(Calibrated("tank-1", 21.5, 0.1), reading)
+    await plexus.transmit("x", reading)  # type: ignore[misc]
+    plexus.transmit_nowait(Reading("tank-1", 21.5))
+    plexus.transmit_nowait(Reading("tank-1", 21.5), reading)
+    plexus.transmit_nowait("x", reading)  # type: ignore[misc]
+    coroutine: Coroutine[Any, Any, None] = plexus.transmit(Reading("tank-1", 21.5))
+    await coroutine
+
+    await plexus.adapt(reading)
+    await plexus.adapt(reading, [log])
+    await plexus.react(reading, [log, plain, with_neuron, with_all, of_anything, partial(prefixed, "tank")])
+    await plexus.react(text, [log])  # type: ignore[list-item]
+    await plexus.unreact(reading, [log])
+    await plexus.infuse_ganglion(GanglionInproc())
+
+
+# -- axons and ganglia -------------------------------------------------------------------------------------
+
+
+async def through_an_axon() -> None:
+    axon = Axon(reading, plexus)
+    assert_type(axon, Axon[Reading])
+    await axon.react([log, plain])
+    await axon.react([lambda r: r.celsius])
+    await axon.react([of_text])  # type: ignore[list-item]
+    await axon.transmit(Reading("tank-1", 21.5))
+    await axon.transmit("x")  # type: ignore[arg-type]
+    assert_type(axon.neuron, Neuron[Reading])
+
+
+async def through_ganglia() -> None:
+    pair = GanglionZmqTcpPair(peer=(IPv4Address("127.0.0.1"), 5580))
+    ganglia: list[Ganglion] = [plexus, pair, GanglionInproc(), GanglionZmqTcpPubSub()]
+    external: list[GanglionExternal] = [pair, GanglionZmqTcpPubSub()]
+    assert ganglia and external
+
+    await pair.adapt(reading, [log], [raw])
+    await pair.react_raw(reading, [raw])
+    await pair.transmit(Reading("tank-1", 21.5), reading)
+    await pair.transmit("x", reading)  # type: ignore[misc]
+    await pair.transmit_encoded(reading.encode(Reading("tank-1", 21.5)), reading)
+    assert_type(pair.stats(), GanglionStats)
+
+
+async def raw(payload: bytes | bytearray | memoryview | str, neuron: Neuron[Reading]) -> None:
+    await gather_one(plexus.transmit(neuron.decode(payload), neuron))
+
+
+async def gather_one(awaitable: Awaitable[None]) -> None:
+    await awaitable
