@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Typed message passing: messages as types. Start with Namespace, Neuron and Plexus."""
 
+from typing import TYPE_CHECKING
+
 from plexo._fast.topics import topic_hash
 from plexo.axon import Axon
-from plexo.codec import (
-    BytesCodec,
-    CapnpCodec,
-    CapnpyCodec,
-    JsonCodec,
-    MsgpackCodec,
-    NumpyCodec,
-    PickleCodec,
-    StringCodec,
-)
 from plexo.exceptions import (
     AmbiguousNeuron,
     Closed,
@@ -37,6 +29,18 @@ from plexo.neuron.neuron import Neuron
 from plexo.plexus import Plexus
 from plexo.statistics import Cause, GanglionStats
 from plexo.stream import Stream
+
+if TYPE_CHECKING:
+    from plexo.codec import (
+        BytesCodec,
+        CapnpCodec,
+        CapnpyCodec,
+        JsonCodec,
+        MsgpackCodec,
+        NumpyCodec,
+        PickleCodec,
+        StringCodec,
+    )
 
 __version__ = "2.0.0.dev0"
 
@@ -75,3 +79,16 @@ __all__ = [
     "WrongType",
     "topic_hash",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Codecs are imported when first asked for: most programs use one, and some are slow to import."""
+    if name.endswith("Codec") and name in __all__:
+        from plexo import codec
+
+        return getattr(codec, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
