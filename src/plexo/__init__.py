@@ -22,8 +22,6 @@ from plexo.exceptions import (
     WrongType,
 )
 from plexo.ganglion.inproc import GanglionInproc
-from plexo.ganglion.tcp_pair import GanglionZmqTcpPair
-from plexo.ganglion.tcp_pubsub import GanglionZmqTcpPubSub
 from plexo.namespace.namespace import Namespace
 from plexo.neuron.neuron import Neuron
 from plexo.plexus import Plexus
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
         PickleCodec,
         StringCodec,
     )
+    from plexo.ganglion.tcp_pair import GanglionZmqTcpPair
+    from plexo.ganglion.tcp_pubsub import GanglionZmqTcpPubSub
 
 __version__ = "2.0.0.dev0"
 
@@ -80,14 +80,23 @@ __all__ = [
     "topic_hash",
 ]
 
+# Codecs and transports are imported when first asked for: a program uses one or two, and import time is counted.
+_HOMES = {
+    **dict.fromkeys([name for name in __all__ if name.endswith("Codec")], "plexo.codec"),
+    "GanglionZmqTcpPair": "plexo.ganglion.tcp_pair",
+    "GanglionZmqTcpPubSub": "plexo.ganglion.tcp_pubsub",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Codecs are imported when first asked for: most programs use one, and some are slow to import."""
-    if name.endswith("Codec") and name in __all__:
-        from plexo import codec
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(codec, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
