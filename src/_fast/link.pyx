@@ -23,7 +23,7 @@ from libc.string cimport memcpy
 from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse, envelope_reason
 from plexo._fast.frames cimport (FLAG_COMMAND, FLAG_MORE, FRAME_OK, FRAME_RESERVED_FLAGS, FRAME_COMMAND_MORE,
                                  FrameHeader, frame_parse)
-from plexo._fast.tasks cimport pool_of, running_loop
+from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int, void *, size_t, int)
@@ -279,6 +279,8 @@ cdef class Link(Source):
     def on_readable(self):
         """Drain the socket. Faults of the peer close this link; nothing of it reaches the event loop."""
         cdef Hub hub = self.hub
+        # A reactant may close the ganglion, which takes the hub off its loop and pool.
+        cdef TaskPool pool = hub.pool
         if not self.open or self.blocked or hub.loop is None or hub.scratch_in_use:
             return
         hub.scratch_in_use = True
@@ -288,8 +290,7 @@ cdef class Link(Source):
             self.lost(error)
         finally:
             hub.scratch_in_use = False
-            if hub.pool is not None:
-                hub.pool.finish()
+            pool.finish()
             if hub.dirty:
                 hub.flush_all()
         if self.blocked and self.reading:

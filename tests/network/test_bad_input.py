@@ -301,16 +301,23 @@ def test_a_raising_reactant_harms_neither_the_link_nor_the_others(caplog: pytest
     run(main())
 
 
-def test_closing_from_inside_a_reactant() -> None:
+@pytest.mark.parametrize("kind", ["plain", "coroutine", "suspending"])
+def test_closing_from_inside_a_reactant(kind: str) -> None:
     async def main() -> None:
         ganglion = pair()
         async with Plexus([ganglion]) as plexus:
             got: list[Tick] = []
 
-            @plexus.on(tick)
-            def react(data: Tick) -> None:
+            def plain(data: Tick) -> None:
                 got.append(data)
                 plexus.close()
+
+            async def coroutine(data: Tick) -> None:
+                if kind == "suspending":
+                    await asyncio.sleep(0)
+                plain(data)
+
+            plexus.on(tick)(plain if kind == "plain" else coroutine)
 
             peer = await in_thread(lambda: RawPeer(ganglion.port or 0))
             await in_thread(lambda: peer.socket.sendall(GOOD * 3))

@@ -44,7 +44,6 @@ class _Callable:
         (partial(lambda plexus, data: None, object()), 1),
         (partial(lambda plexus, data, neuron, reaction_id: None, object()), 3),
         ([].append, 1),
-        (print, 3),
     ],
 )
 def test_arity_is_read_from_the_signature(reactant: Any, arity: int) -> None:

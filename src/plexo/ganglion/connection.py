@@ -13,6 +13,7 @@ import errno
 import os
 import random
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 from plexo._fast.link import Link
@@ -43,6 +44,9 @@ HANDSHAKE_READ_BYTES = 8192
 # Connections taken from the kernel's queue before the loop gets its turn.
 ACCEPTS_PER_TURN = 32
 LISTEN_BACKLOG = 128
+# A link that lived longer than this was a good one: after its loss dialling begins with the shortest wait again. A peer
+# that shakes hands and hangs up (a pair that has its peer already) must not be dialled twenty times a second.
+STABLE_S = 1.0
 # How long to leave the listening socket alone when the process has no file descriptors left.
 OUT_OF_FILES_PAUSE_S = 0.2
 
@@ -136,6 +140,7 @@ class Connector:
         self.role = role
         self.connected = False
         self._failures = 0
+        self._established_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
@@ -155,11 +160,13 @@ class Connector:
     def lost(self) -> None:
         """The connection, or the attempt at one, has ended."""
         self.connected = False
+        if time.monotonic() - self._established_at > STABLE_S:
+            self._failures = 0
         if self._loop is not None and not self._loop.is_closed():
             self._retry()
 
     def established(self) -> None:
-        self._failures = 0
+        self._established_at = time.monotonic()
 
     def _abandon(self) -> None:
         loop = self._loop
