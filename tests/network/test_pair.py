@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -367,6 +368,37 @@ def test_a_second_peer_is_refused_and_the_first_is_not_disturbed() -> None:
                 await until(lambda: left.stats().fault_count(Cause.REJECTED) > 0)
                 await b.transmit(Tick(2))
                 await until(lambda: len(got) == 2)
+
+    run(main())
+
+
+def test_a_peer_that_hangs_up_is_dialled_ever_more_rarely() -> None:
+    async def main() -> None:
+        from tests.support import GREETING, ready
+
+        listener = socket.create_server((HOST, 0))
+        listener.settimeout(10)
+
+        def serve() -> list[float]:
+            times = []
+            for n in range(7):
+                peer, _ = listener.accept()
+                times.append(time.monotonic())
+                if n % 2:
+                    peer.sendall(GREETING + ready(b"PAIR"))
+                peer.settimeout(1)
+                with contextlib.suppress(OSError):
+                    peer.recv(100)
+                peer.close()
+            return times
+
+        async with GanglionZmqTcpPair(peer=listener.getsockname(), reconnect_min_s=0.01):
+            times = await in_thread(serve)
+        waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        # 10, 20, 40, 80, 160, 320 ms, each between half and all of it
+        assert waits[-1] > 0.15
+        assert sum(waits) > 0.31
+        listener.close()
 
     run(main())
 

@@ -140,7 +140,7 @@ class Connector:
         self.role = role
         self.connected = False
         self._failures = 0
-        self._established_at = 0.0
+        self._established_at: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
@@ -160,7 +160,8 @@ class Connector:
     def lost(self) -> None:
         """The connection, or the attempt at one, has ended."""
         self.connected = False
-        if time.monotonic() - self._established_at > STABLE_S:
+        since, self._established_at = self._established_at, None
+        if since is not None and time.monotonic() - since > STABLE_S:
             self._failures = 0
         if self._loop is not None and not self._loop.is_closed():
             self._retry()
