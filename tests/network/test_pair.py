@@ -16,7 +16,22 @@ import pytest
 
 from plexo import BytesCodec, Cause, Closed, GanglionZmqTcpPair, MessageTooLarge, Neuron, Plexus, QueueFull, WrongType
 from plexo.exceptions import TransmitterNotFound
-from tests.support import Blob, Reading, Tick, blob, in_thread, namespace, reading, run, tick, until, within
+from tests.support import (
+    GREETING,
+    Blob,
+    RawPeer,
+    Reading,
+    Tick,
+    blob,
+    in_thread,
+    namespace,
+    reading,
+    ready,
+    run,
+    tick,
+    until,
+    within,
+)
 
 HOST = "127.0.0.1"
 
@@ -149,20 +164,20 @@ def test_either_side_may_restart(restarted: str) -> None:
     run(main())
 
 
-def test_what_was_accepted_when_the_link_broke_is_sent_on_the_next_one() -> None:
+@pytest.mark.parametrize("size", [100, 20_000, 100_000])
+def test_what_was_accepted_when_the_link_broke_is_sent_on_the_next_one(size: int) -> None:
     """A peer that never reads: the kernel's buffers fill, the rest waits here; then it vanishes and another comes."""
 
     async def main() -> None:
-        left = bound(send_queue_bytes=4_000_000)
-        payload = bytes(20_000)
-        from tests.support import RawPeer
-
+        left = bound(send_queue_bytes=16_000_000)
+        payload = bytes(size)
         async with Plexus([left]) as a:
             await a.adapt(blob)
             stuck = await in_thread(lambda: RawPeer(left.port or 0))
+            await until(lambda: left.hub.links)
             sent = 0
-            while left.hub.links == [] or left.stats().links[0].queued < 50:
-                await within(a.transmit(Blob(sent.to_bytes(4, "big") + payload)))
+            while left.hub.links[0].outbox.queued_bytes < 2_000_000:
+                await a.transmit(Blob(sent.to_bytes(4, "big") + payload))
                 sent += 1
             queued = left.stats().links[0].queued
             stuck.close()
@@ -374,8 +389,6 @@ def test_a_second_peer_is_refused_and_the_first_is_not_disturbed() -> None:
 
 def test_a_peer_that_hangs_up_is_dialled_ever_more_rarely() -> None:
     async def main() -> None:
-        from tests.support import GREETING, ready
-
         listener = socket.create_server((HOST, 0))
         listener.settimeout(10)
 
@@ -405,8 +418,6 @@ def test_a_peer_that_hangs_up_is_dialled_ever_more_rarely() -> None:
 
 def test_heartbeats_end_a_link_whose_peer_fell_silent() -> None:
     async def main() -> None:
-        from tests.support import RawPeer
-
         left = bound(heartbeat_s=0.05)
         async with Plexus([left]):
             silent = await in_thread(lambda: RawPeer(left.port or 0))
@@ -497,8 +508,6 @@ def test_closing_while_senders_wait_tells_them() -> None:
 
 def test_closing_returns_within_a_second_though_the_peer_never_reads() -> None:
     async def main() -> None:
-        from tests.support import RawPeer
-
         left = bound()
         a = Plexus([left])
         await a.adapt(blob)
