@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sensor process of the demo: `python -m plexo.demo.sensors HOST:PORT`.
+
+It connects to the viewer, waits to be told a rate, and then transmits every reading at that rate. It ends
+when the link is lost, whatever the reason, when whoever started it has gone before there was a link, and when
+there is no viewer within CONNECT_S: nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+
+from plexo import GanglionZmqTcpPair, Plexus
+from plexo.demo.messages import MEASURED, RateChanged, SamplingRate, rate_changed, sampling_rate
+from plexo.demo.readings import Readings, Stamps
+
+CONNECT_S = 10.0
+# How soon a lost link is noticed.
+LINK_CHECK_S = 0.1
+
+
+async def send_readings(viewer: str) -> None:
+    try:
+        pair = GanglionZmqTcpPair(peer=viewer)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    async with Plexus(ganglia=[pair]) as plexus:
+        for neuron in (*MEASURED, rate_changed):
+            await plexus.adapt(neuron)
+
+        requests: asyncio.Queue[SamplingRate] = asyncio.Queue()
+
+        @plexus.on(sampling_rate)
+        async def change_rate(request: SamplingRate) -> None:
+            requests.put_nowait(request)
+
+        sending = asyncio.create_task(_send_at_requested_rates(plexus, requests))
+        try:
+            await _until_link_is_lost(pair, sending)
+        finally:
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+
+
+async def _send_at_requested_rates(plexus: Plexus, requests: asyncio.Queue[SamplingRate]) -> None:
+    """One sender, so that a RateChanged comes behind every message it counts."""
+    stamps = Stamps()
+    readings = Readings(stamps)
+    measured = set(stamps.sent)
+    hz = 0.0
+    due = 0.0
+    while True:
+        if (request := await _next_request(requests, due if hz else None)) is not None:
+            hz = request.hz
+            due = time.monotonic()
+            sent = {name: count for name, count in stamps.sent.items() if name in measured}
+            await plexus.transmit(RateChanged(stamps.next(RateChanged), request.stamp.sequence, hz, sent))
+        else:
+            for reading in readings.sample():
+                await plexus.transmit(reading)
+            # Where a sample takes longer than its turn, the rate falls; samples do not pile up.
+            due = max(due + 1.0 / hz, time.monotonic())
+
+
+async def _next_request(requests: asyncio.Queue[SamplingRate], due: float | None) -> SamplingRate | None:
+    """The next request, or None when a sample is due before there is one."""
+    await asyncio.sleep(0)  # the link gets its turn even where samples take longer than theirs
+    if not requests.empty():
+        return requests.get_nowait()
+    timeout = None if due is None else max(0.0, due - time.monotonic())
+    try:
+        return await asyncio.wait_for(requests.get(), timeout)
+    except asyncio.TimeoutError:
+        return None
+
+
+async def _until_link_is_lost(pair: GanglionZmqTcpPair, sending: asyncio.Task[None]) -> None:
+    give_up = time.monotonic() + CONNECT_S
+    parent = os.getppid()
+    was_connected = False
+    while not sending.done():
+        connected = bool(pair.peers_connected)
+        if not connected and (was_connected or os.getppid() != parent):
+            return
+        if not connected and time.monotonic() > give_up:
+            raise SystemExit(f"no viewer at {pair.endpoint} within {CONNECT_S:g} s")
+        was_connected = connected
+        await asyncio.wait({sending}, timeout=LINK_CHECK_S)
+    sending.result()  # it never ends but by an error
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m plexo.demo.sensors HOST:PORT   (started by `plexo demo`)")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(send_readings(f"tcp://{sys.argv[1].removeprefix('tcp://')}"))
+
+
+if __name__ == "__main__":
+    main()
