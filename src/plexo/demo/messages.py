@@ -71,9 +71,9 @@ class Temperature(msgspec.Struct, frozen=True):
 
 
 class RateChanged(msgspec.Struct, frozen=True):
-    """The answer to a SamplingRate: the rate from now on, and how many messages of each type were sent so far.
+    """The answer to a SamplingRate: the rate from now on, and how many of each type were sent so far.
 
-    Types that this machine has no sensor for are not named. It comes behind the messages it counts, so what is
+    Types that this machine has no sensor for are not named. It comes behind what it counts, so what is
     missing by then is lost.
     """
 
