@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Envelope, frame header, topic hash and table, each through its Python face (the call included)."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from plexo import topic_hash
+from plexo._fast.envelope import build_envelope, parse_envelope
+from plexo._fast.frames import build_frame, parse_frame_header
+from plexo._fast.topics import TopicTable
+
+TOPIC = b"org.brewery.sake.Reading.msgpack"
+PAYLOAD = bytes(64)
+ENVELOPE = build_envelope(TOPIC, PAYLOAD)
+
+
+@pytest.mark.parametrize("size", [64, 4096])
+def test_envelope_parse(benchmark: BenchmarkFixture, size: int) -> None:
+    message = build_envelope(TOPIC, bytes(size))
+    assert benchmark(parse_envelope, message) == (TOPIC, bytes(size))
+
+
+@pytest.mark.parametrize("size", [64, 4096])
+def test_envelope_build(benchmark: BenchmarkFixture, size: int) -> None:
+    payload = bytes(size)
+    assert parse_envelope(benchmark(build_envelope, TOPIC, payload)) == (TOPIC, payload)
+
+
+@pytest.mark.parametrize("size", [64, 300], ids=["short", "long"])
+def test_frame_header_parse(benchmark: BenchmarkFixture, size: int) -> None:
+    found = benchmark(parse_frame_header, build_frame(0, bytes(size)))
+    assert found is not None
+    assert size in found
+
+
+def test_frame_build(benchmark: BenchmarkFixture) -> None:
+    assert benchmark(build_frame, 0, ENVELOPE).endswith(ENVELOPE)
+
+
+def test_topic_hash(benchmark: BenchmarkFixture) -> None:
+    assert benchmark(topic_hash, TOPIC) == topic_hash(TOPIC.decode())
+
+
+def _table(topics: int) -> TopicTable[int]:
+    table: TopicTable[int] = TopicTable()
+    for index in range(topics):
+        table.insert(b"org.brewery.sake.Reading%d.msgpack" % index, index)
+    return table
+
+
+@pytest.mark.parametrize("topics", [1, 1000])
+def test_topic_table_same_topic(benchmark: BenchmarkFixture, topics: int) -> None:
+    """What the last-topic shortcut is for."""
+    table = _table(topics)
+    assert benchmark(table.get, b"org.brewery.sake.Reading0.msgpack") == 0
+
+
+def test_topic_table_changing_topics(benchmark: BenchmarkFixture) -> None:
+    table = _table(1000)
+    wanted = table.topics()
+
+    def look_up() -> int:
+        return sum(table.get(topic, -1) for topic in wanted)
+
+    assert benchmark(look_up) == 999 * 1000 // 2
+
+
+def test_topic_table_unknown_topic(benchmark: BenchmarkFixture) -> None:
+    assert benchmark(_table(1000).get, b"org.brewery.sake.Reading1000.msgpack") is None
