@@ -203,9 +203,9 @@ def _memory() -> Row:
         "below 40 above a bare interpreter",
         lambda value: value < 40 * (1 << 20),
         [
-            "resident pages (shared ones included) of a process that has imported plexo, runs an event loop and",
-            f"has adapted {NEURONS} neurons, without reactants or peers, on a Plexus with a bound pair",
-            "and a bound pub/sub ganglion; less those of the same Python running a short script that imports os only",
+            "resident pages (shared ones included) of a process that has imported plexo, runs an event loop",
+            f"and has adapted {NEURONS} neurons, without reactants or peers, on a Plexus with a bound pair",
+            "and a bound pub/sub ganglion; less those of the same Python running a script that imports os only",
         ],
     )
 

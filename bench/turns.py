@@ -28,6 +28,11 @@ class Missing(Exception):
     """This contender cannot run here; the message says why."""
 
 
+def _located(argument: object) -> str:
+    text = str(argument)
+    return str(BENCH / text) if text.endswith(".py") else text
+
+
 @dataclass
 class Contender:
     """One command that prints one JSON object of figures, or a reason why there is none."""
@@ -46,11 +51,11 @@ class Contender:
         if self.foreign:
             for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
                 environment.pop(name, None)
-        command = [self.interpreter(), *map(str, self.arguments)]
+        # Scripts by their full path, and no change of directory: PYTHONPATH may be relative.
+        command = [self.interpreter(), *map(_located, self.arguments)]
         # A group of its own, so that a driver that hangs takes the process at its other end along.
         process = subprocess.Popen(
             command,
-            cwd=BENCH,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
