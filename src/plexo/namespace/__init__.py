@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Names of messages; see plexo.namespace.namespace."""
+
 from plexo.namespace.namespace import Namespace
 
 __all__ = ["Namespace", "plexo_namespace"]
