@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every example, run as a user runs it: a process with arguments, judged by what it prints.
+
+Ports: the side that binds takes port 0 and prints where it is, so that no two runs can collide. Programs that
+serve until they are interrupted get the SIGINT that Ctrl-C sends, and must end quietly.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+TIMEOUT_S = 30
+# How many seconds a program may take to end after Ctrl-C; closing may linger for half a second.
+END_S = 10
+
+PORT = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
+
+
+class Example:
+    """One running example; its end is waited for, and what is left of it killed, on leaving `with`."""
+
+    def __init__(self, name: str, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        # Reading a line may block; the watchdog ends that, and every other kind of waiting.
+        self._watchdog = threading.Timer(TIMEOUT_S, self.process.kill)
+        self._watchdog.start()
+
+    def __enter__(self) -> Example:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._watchdog.cancel()
+
+    def line(self) -> str:
+        """The next line it prints."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            pytest.fail(f"ended or hung instead of printing a line: {self.process.communicate()[1]}")
+        return line.rstrip("\n")
+
+    def ports(self) -> list[int]:
+        """The ports named in the next line."""
+        return [int(port) for port in PORT.findall(self.line())]
+
+    def output(self, expected_errors: str = "") -> str:
+        """The rest of what it prints, when it has ended by itself without an error."""
+        output, errors = self.process.communicate(timeout=TIMEOUT_S)
+        assert self.process.returncode == 0, errors
+        if expected_errors:
+            assert re.search(expected_errors, errors), errors
+        else:
+            assert errors == ""
+        return output
+
+    def interrupt(self) -> str:
+        """Ctrl-C: it must end soon, with nothing on stderr."""
+        self.process.send_signal(signal.SIGINT)
+        output, errors = self.process.communicate(timeout=END_S)
+        assert errors == ""
+        assert self.process.returncode == 0
+        return output
+
+
+def test_inproc() -> None:
+    with Example("inproc.py") as example:
+        lines = example.output().splitlines()
+    assert "org.brewery.sake.Reading.msgpack: tank-1 is at 21.5 degrees" in lines
+    assert "the same object: True" in lines
+    assert "org.brewery.sake.Order.json: Order(bottles=12, label='Junmai')" in lines
+    assert "org.brewery.sake.Recipe.pickle: Recipe('yeast starter')" in lines
+    assert "org.brewery.sake.str.string_UTF-8: 'lights out'" in lines
+    assert lines[-1].endswith("""b'{"bottles":12,"label":"Junmai"}'""")
+
+
+def test_pair() -> None:
+    with Example("pair.py", "bind", "--port", 0) as server:
+        (port,) = server.ports()
+        for _ in range(2):  # the second run is a restarted peer
+            with Example("pair.py", "connect", "--port", port, "--count", 3) as client:
+                assert client.output().splitlines() == [f"{n} squared is {n * n}" for n in (1, 2, 3)]
+        server.interrupt()
+
+
+def test_pair_serves_for_so_many_seconds() -> None:
+    with Example("pair.py", "bind", "--port", 0, "--seconds", 0.1) as server:
+        assert "waiting at tcp://127.0.0.1:" in server.output()
+
+
+def test_pubsub_with_three_processes() -> None:
+    options = ("--port", 0, "--interval", 0.02)
+    with Example("pubsub.py", "sensor", "tank-1", *options) as one:
+        with Example("pubsub.py", "sensor", "tank-2", *options) as two:
+            ports = one.ports() + two.ports()
+            with Example("pubsub.py", "log", "--peers", *ports) as log:
+                heard: dict[str, list[int]] = {"tank-1": [], "tank-2": []}
+                while min(map(len, heard.values())) < 3:
+                    sensor, number, celsius = log.line().removesuffix(" degrees").split(" ")
+                    heard[sensor].append(int(number[1:-1]))
+                    float(celsius)
+                log.interrupt()
+            two.interrupt()
+        one.interrupt()
+    for numbers in heard.values():
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))  # in order, none missing
+
+
+def test_pubsub_counts() -> None:
+    with (
+        Example("pubsub.py", "sensor", "tank", "--port", 0, "--interval", 0.02) as sensor,
+        Example("pubsub.py", "log", "--peers", *sensor.ports(), "--count", 2) as log,
+    ):
+        assert len(log.output().splitlines()) == 2
+    with Example("pubsub.py", "sensor", "tank", "--port", 0, "--interval", 0, "--count", 2) as sensor:
+        assert sensor.output().startswith("tank publishes at tcp://")
+
+
+def test_own_codec() -> None:
+    with Example("own_codec.py") as example:
+        output = example.output(expected_errors=r"11 bytes for \S+\.point3f do not decode")
+    assert output.splitlines() == [
+        "org.brewery.robot.Point.point3f: Point(x=1.0, y=2.5, z=-3.0)",
+        "undecodable messages: 1",
+    ]
+
+
+def test_forward() -> None:
+    with Example("forward.py", "bridge", "--pair-port", 0, "--pub-port", 0, "--watch") as bridge:
+        pair_port, pub_port = bridge.ports()
+        with (
+            Example("forward.py", "sensor", "--pair-port", pair_port, "--count", 1000) as sensor,
+            Example("forward.py", "display", "--pub-port", pub_port, "--count", 3) as display,
+        ):
+            first, *others = (eval(line) for line in display.output().splitlines())
+            sensor.interrupt()
+        seen = bridge.interrupt()
+    assert [sample["number"] for sample in others] == [first["number"] + 1, first["number"] + 2]
+    assert {sample["celsius"] for sample in (first, *others)} == {20.5}
+    # What the raw reactant saw: a MessagePack map of two entries, which begins 82.
+    assert re.match(r"26 bytes: 82[0-9a-f]{50}\n", seen)
+
+
+def test_with_uvloop() -> None:
+    pytest.importorskip("uvloop")
+    with Example("with_uvloop.py", "--count", 5000) as example:
+        assert re.fullmatch(r"uvloop\S*: 5000 messages in \S+ s, their sum is 12497500\n", example.output())
+
+
+def test_numpy_arrays() -> None:
+    pytest.importorskip("numpy")
+    with Example("numpy_arrays.py") as example:
+        assert example.output().splitlines() == [
+            "image: (480, 640, 3) uint8 writeable: False",
+            "track: (5, 2) float32 [8.0, 9.0]",
+            "refused: expected dtype uint8, got float64; convert it with .astype()",
+        ]
+
+
+def test_streams() -> None:
+    with Example("streams.py") as example:
+        lines = example.output().splitlines()
+    assert [line for line in lines if line.startswith("received")] == [f"received {n}" for n in range(1, 6)]
+    # Two may wait: the producer is never more than two ahead.
+    transmitted = received = 0
+    for line in lines[: lines.index("stopped by: enough")]:
+        transmitted += line.startswith("transmitted")
+        received += line.startswith("received")
+        assert transmitted - received <= 2
+    assert "one more: 1" in lines
+
+
+def test_json_schema() -> None:
+    with Example("json_schema.py") as example:
+        output = example.output(expected_errors=r">= -273\.15 - at `\$\.celsius`")
+    assert '"minimum": -273.15' in output
+    assert output.endswith("received: Reading(sensor='tank-1', celsius=21.5, tags=[])\ndid not fit: 1\n")
+
+
+def _names_in_tests() -> Iterator[str]:
+    for name, test in globals().items():
+        if name.startswith("test_") and isinstance(test, Callable):  # type: ignore[arg-type]
+            yield from (each for each in test.__code__.co_consts if re.fullmatch(r"\w+\.py", str(each)))
+
+
+def test_every_example_has_a_test() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(_names_in_tests())
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_is_short_and_says_how_to_run_it(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 80
+    assert f"\n    python examples/{path.name}" in text
