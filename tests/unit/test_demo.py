@@ -18,16 +18,17 @@ from pathlib import Path
 
 import pytest
 
-psutil = pytest.importorskip("psutil")
+pytest.importorskip("psutil")
 pytest.importorskip("rich")
 pytest.importorskip("typer")
 
-from rich.console import Console  # noqa: E402
+import psutil  # type: ignore[import-untyped, unused-ignore]
+from rich.console import Console
 
-import plexo  # noqa: E402
-from plexo.demo import display  # noqa: E402
-from plexo.demo.ledger import Entry, Ledger  # noqa: E402
-from plexo.demo.messages import (  # noqa: E402
+import plexo
+from plexo.demo import display
+from plexo.demo.ledger import Entry, Ledger
+from plexo.demo.messages import (
     CpuCore,
     DiskCounters,
     Memory,
@@ -36,7 +37,7 @@ from plexo.demo.messages import (  # noqa: E402
     Stamp,
     Temperature,
 )
-from plexo.demo.readings import Readings, Stamps, busy_percent  # noqa: E402
+from plexo.demo.readings import Readings, Stamps, busy_percent
 
 # Far more than anything here takes, also on a busy machine.
 TIMEOUT_S = 60.0

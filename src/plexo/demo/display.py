@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -58,7 +58,7 @@ def human_latency(milliseconds: float | None) -> str:
     return f"{milliseconds:.2f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
-def latest_values(name: str, latest: dict[object, Any]) -> str:
+def latest_values(name: str, latest: Mapping[Any, Any]) -> str:
     """The latest message of each source of one type, on one line."""
     if not latest:
         return "-"
