@@ -35,6 +35,9 @@ cdef double HALT_PAUSE_S = 0.05
 def reactant_arity(reactant):
     """How many of (data, neuron, reaction_id) `reactant` takes: 1, 2 or 3.
 
+    Parameters with a default count where they are meant for it: behind two required ones (1.0's `reaction_id=None`), or
+    named `neuron` or `reaction_id`. So `def react(data, tank=tank)`, which binds a loop's variable, takes one.
+
     Raises TypeError where it is not callable or takes none of these counts.
     """
     if not callable(reactant):
@@ -49,9 +52,11 @@ def reactant_arity(reactant):
         if parameter.kind == parameter.VAR_POSITIONAL:
             positional = 3
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            positional += 1
             if parameter.default is parameter.empty:
                 required += 1
+                positional += 1
+            elif positional == 0 or required >= 2 or parameter.name in ("neuron", "reaction_id"):
+                positional += 1
         elif parameter.kind == parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
             raise TypeError(f"reactant {reactant!r} needs the keyword argument {parameter.name!r}; "
                             "it is called with (data[, neuron[, reaction_id]])")

@@ -137,7 +137,8 @@ cdef class Route:
     def __init__(self, plexus, neuron, Py_ssize_t receive_queue):
         self.plexus = plexus
         self.neuron = neuron
-        self.type = neuron.type
+        # A codec that looks closer than at the class (NumpyCodec: dtype and shape) is asked every time.
+        self.type = neuron.type if neuron.checks_type_only else None
         self.encode = neuron.encode
         self.local = Fanout.__new__(Fanout, neuron, plexus._reactant_failed, receive_queue)
         self.outside = ()

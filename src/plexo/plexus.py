@@ -12,12 +12,12 @@ from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES, Target
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
 from plexo.dendrite import add_all
-from plexo.exceptions import AmbiguousNeuron, TransmitterNotFound
+from plexo.exceptions import AmbiguousNeuron, NeuronNotAvailable, TransmitterNotFound
 from plexo.ganglion.base import GanglionBase
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
 from plexo.neuron.neuron import Neuron
-from plexo.stream import DEFAULT_STREAM_MESSAGES, Stream
+from plexo.stream import DEFAULT_STREAM_MESSAGES, Buffer, Stream
 from plexo.typing.reactant import Reactant, ReactantDecorator
 
 T = TypeVar("T")
@@ -76,14 +76,19 @@ class Plexus(Exchange, GanglionBase):
     def _infuse(self, ganglion: AnyGanglion) -> None:
         if not isinstance(ganglion, (GanglionExternalBase, GanglionInproc, Plexus)):
             raise TypeError(f"ganglia: expected ganglia of plexo, got {ganglion!r}")
-        if ganglion is self:
-            raise ValueError("ganglia: a plexus cannot be a ganglion of itself")
+        if isinstance(ganglion, Plexus) and ganglion._contains(self):
+            raise ValueError("ganglia: a plexus cannot be a ganglion of itself, nor of one inside it")
         if ganglion in self._ganglia:
             return
         self._ganglia.append(ganglion)
         for route in self._all_routes():
             self._join(route, ganglion)
             self._update_interest(route)
+
+    def _contains(self, plexus: Plexus) -> bool:
+        return self is plexus or any(
+            isinstance(ganglion, Plexus) and ganglion._contains(plexus) for ganglion in self._ganglia
+        )
 
     def _adapt(self, neuron: Neuron[T]) -> Route[T] | None:
         route = self._get_route(neuron)
@@ -186,6 +191,8 @@ class Plexus(Exchange, GanglionBase):
         """The messages of `neuron` from now on, for `async for`; see Stream. `limit` messages may wait."""
 
         def subscribe(reactant: Any) -> Callable[[], None]:
+            if not self.capable(neuron):
+                raise NeuronNotAvailable(f"{self!r} leaves out {neuron} by its filters; nothing would ever come")
             self._react(neuron, (reactant,))
             return lambda: self._unreact(neuron, (reactant,))
 
@@ -258,6 +265,9 @@ class Plexus(Exchange, GanglionBase):
     def _end_reactants(self) -> None:
         self._closed = True
         for route in self._all_routes():
+            for reactant in route.local.reactants:
+                if isinstance(reactant, Buffer):
+                    reactant.end()
             self._count_dropped(route.neuron, route.local.cancel())
         self._drop_routes()
 

@@ -28,6 +28,7 @@ class Cause(str, Enum):
     REJECTED = "rejected"
     PROTOCOL_ERROR = "protocol-error"
     HEARTBEAT_TIMEOUT = "heartbeat-timeout"
+    UNSENT = "unsent-at-disconnect"
     CLOSED = "closed"
 
 

@@ -15,7 +15,7 @@ from plexo.typing import UnencodedType
 DEFAULT_STREAM_MESSAGES = 1000
 
 
-class _Buffer:
+class Buffer:
     """The reactant behind a stream; knows nothing of the stream, so that dropping the stream ends it."""
 
     __slots__ = ("arrived", "closed", "items", "limit", "room")
@@ -38,6 +38,14 @@ class _Buffer:
         self.room = asyncio.get_running_loop().create_future()
         return self.room
 
+    def end(self) -> None:
+        """Nothing more will come: wake up reader and sender."""
+        self.closed = True
+        self.release()
+        arrived, self.arrived = self.arrived, None
+        if arrived is not None and not arrived.done() and not arrived.get_loop().is_closed():
+            arrived.set_result(None)
+
     def release(self) -> None:
         room, self.room = self.room, None
         if room is not None and not room.done() and not room.get_loop().is_closed():
@@ -55,7 +63,7 @@ class Stream(Generic[UnencodedType]):
     def __init__(self, subscribe: Callable[[Any], Callable[[], None]], limit: int) -> None:
         if limit < 1:
             raise ValueError(f"limit: expected at least 1 message, got {limit}")
-        self._buffer = _Buffer(limit)
+        self._buffer = Buffer(limit)
         self._leave: Callable[[], None] | None = subscribe(self._buffer)
 
     def __aiter__(self) -> Stream[UnencodedType]:
@@ -80,11 +88,7 @@ class Stream(Generic[UnencodedType]):
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
-        self._buffer.closed = True
-        self._buffer.release()
-        arrived = self._buffer.arrived
-        if arrived is not None and not arrived.done() and not arrived.get_loop().is_closed():
-            arrived.set_result(None)
+        self._buffer.end()
 
     def __del__(self) -> None:
         if getattr(self, "_leave", None) is not None:

@@ -379,10 +379,20 @@ def test_a_second_peer_is_refused_and_the_first_is_not_disturbed() -> None:
             await b.adapt(tick)
             await b.transmit(Tick(1))
             await until(lambda: got)
-            async with Plexus([connecting(left)]):
-                await until(lambda: left.stats().fault_count(Cause.REJECTED) > 0)
+            second = connecting(left)
+            async with Plexus([second]) as c:
+                await c.adapt(tick)
+                sending = asyncio.create_task(c.transmit(Tick(3)))
+                await until(lambda: left.stats().fault_count(Cause.REJECTED) > 1)
                 await b.transmit(Tick(2))
                 await until(lambda: len(got) == 2)
+                # It knows that it is not connected: its message waits, and arrives once the first peer has left.
+                assert not sending.done()
+                assert not second.peers_connected
+                assert second.stats().fault_count(Cause.HANDSHAKE_FAILED) > 0
+                await b.aclose()
+                await within(sending)
+                await until(lambda: len(got) == 3)
 
     run(main())
 

@@ -24,8 +24,7 @@ def subscriber(*to: GanglionZmqTcpPubSub, **arguments: Any) -> GanglionZmqTcpPub
 
 
 def subscribers(ganglion: GanglionZmqTcpPubSub, neuron: Neuron[Any]) -> int:
-    synapse: Any = ganglion._synapses[neuron]
-    return int(synapse.subscriber_count)
+    return ganglion.subscriber_count(neuron)
 
 
 def test_each_subscriber_gets_what_it_reacts_to_and_nothing_else() -> None:
@@ -162,7 +161,7 @@ def test_a_stuck_subscriber_loses_messages_that_are_counted_and_the_other_gets_a
             queued = sum(link.queued for link in stats.links)
             stuck.close()
             await until(lambda: subscribers(source, blob) == 1)
-            assert source.stats().fault_count(Cause.DISCONNECTED) >= queued > 0
+            assert source.stats().fault_count(Cause.UNSENT) >= queued > 0
 
     run(main())
 
@@ -310,6 +309,23 @@ def test_ipc(tmp_path: Any) -> None:
 def test_bad_arguments_name_the_argument(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         GanglionZmqTcpPubSub(**{"bind_interface": HOST, "port_pub": 0} | arguments)
+
+
+def test_a_ganglion_that_only_receives_binds_nothing() -> None:
+    async def main() -> None:
+        source = publisher()
+        sink = GanglionZmqTcpPubSub(port_pub=None, peers=[source.endpoint or ""], reconnect_min_s=0.005)
+        assert sink.endpoint is None
+        async with Plexus([source]) as p, Plexus([sink]) as s:
+            got: list[Tick] = []
+            s.on(tick)(got.append)
+            await p.adapt(tick)
+            await until(lambda: source.subscriber_count(tick) == 1)
+            await p.transmit(Tick(1))
+            await until(lambda: got)
+            assert "nothing" in repr(sink)
+
+    run(main())
 
 
 def test_a_peer_by_host_name() -> None:

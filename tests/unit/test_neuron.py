@@ -232,7 +232,7 @@ def test_the_public_types_are_there_and_generic() -> None:
 
 
 def test_importing_brings_no_heavy_library() -> None:
-    heavy = ("numpy", "pydantic", "attr", "attrs", "capnp", "capnpy", "python_jsonschema_objects", "asyncio")
+    heavy = ("numpy", "pydantic", "attr", "attrs", "capnp", "capnpy", "python_jsonschema_objects")
     code = (
         "import sys, plexo.neuron, plexo.codec, plexo.namespace, plexo.exceptions, plexo.typing.ganglion\n"
         "from plexo.codec import StringCodec, MsgpackCodec\n"

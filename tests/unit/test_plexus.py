@@ -23,6 +23,7 @@ from plexo import (
     TransmitterNotFound,
     WrongType,
 )
+from plexo.exceptions import NeuronNotAvailable
 from plexo.reaction import ReactionId
 from plexo.synapse.inproc import SynapseInproc
 from plexo.transmitter import create_external_encoder_transmitter, create_external_transmitter, create_transmitter
@@ -382,6 +383,53 @@ def test_closing_a_stream_releases_its_reader_and_its_sender() -> None:
                 pass
         with pytest.raises(ValueError, match="limit"):
             plexus.stream(tick, limit=0)
+
+    run(main())
+
+
+def test_closing_the_plexus_ends_its_streams_and_a_stream_of_nothing_is_refused() -> None:
+    async def main() -> None:
+        plexus = Plexus(ignored_neurons=[reading])
+        stream = plexus.stream(tick)
+        reader = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0)
+        await plexus.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await reader
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        with pytest.raises(NeuronNotAvailable, match="filters"):
+            Plexus(ignored_neurons=[reading]).stream(reading)
+
+    run(main())
+
+
+def test_a_ring_of_plexuses_is_refused() -> None:
+    inner = Plexus()
+    middle = Plexus([inner])
+    with pytest.raises(ValueError, match="itself"):
+        run(inner.infuse_ganglion(Plexus([middle])))
+
+
+def test_a_codec_that_looks_closer_is_asked_before_anything_is_sent() -> None:
+    np = pytest.importorskip("numpy", reason="numpy is not installed")
+
+    async def main() -> None:
+        from plexo import NumpyCodec
+
+        pixels = Neuron(np.ndarray, namespace, NumpyCodec("u1", (2,)), "Pixels")
+        bus = GanglionInproc()
+        plexus = Plexus([bus])
+        got: list[Any] = []
+        plexus.on(pixels)(got.append)
+        for call in (plexus.transmit(np.zeros(9), pixels), bus.transmit(np.zeros((2, 2), "u1"), pixels)):
+            with pytest.raises(WrongType):
+                await call
+        with pytest.raises(WrongType):
+            plexus.transmit_nowait(np.zeros(9))
+        assert got == []
+        await plexus.transmit(np.zeros(2, "u1"))
+        assert len(got) == 1
 
     run(main())
 

@@ -110,5 +110,5 @@ def checked_neurons(neurons: Iterable[Neuron[Any]], argument: str) -> tuple[Neur
 
 def check_type(data: object, neuron: Neuron[Any]) -> None:
     """Raise WrongType unless `data` is what `neuron` carries."""
-    if type(data) is not neuron.type and not neuron.accepts(data):
+    if not (neuron.checks_type_only and type(data) is neuron.type) and not neuron.accepts(data):
         raise WrongType(neuron.type, type(data), neuron.name)

@@ -28,6 +28,7 @@ from plexo._proto.zmtp import (
     Subscribe,
     Subscriptions,
     WireError,
+    encode_error,
     encode_pong,
     parse_command,
     parse_subscription_message,
@@ -293,6 +294,10 @@ class Connection:
         self.silent_beats = 0
         self._handshake = Handshake(role)
         self._outgoing = self._handshake.data_to_send()
+        # A bound pair says READY last, when it knows that it takes this peer: one that is refused must not believe that
+        # it is connected, and send.
+        self._holds_ready = role is SocketType.PAIR and connector is None
+        self._held = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -360,10 +365,14 @@ class Connection:
             cause = Cause.DISCONNECTED if error.reason is Reason.PEER_CLOSED else Cause.HANDSHAKE_FAILED
             self._fail(cause, HandshakeFailed(str(error), self.peer, error.offset))
             return
-        self._outgoing += self._handshake.data_to_send()
-        self._push_out()
-        if established is not None and not self._closed:
-            self._establish(established)
+        answer = self._handshake.data_to_send()
+        if established is not None:
+            self._establish(established, self._held + answer)
+        elif self._holds_ready:
+            self._held += answer
+        else:
+            self._outgoing += answer
+            self._push_out()
 
     def _timed_out(self) -> None:
         self._timer = None
@@ -372,18 +381,20 @@ class Connection:
             HandshakeFailed(f"no hand-shake within {self.ganglion.handshake_timeout_s} s", self.peer),
         )
 
-    def _establish(self, established: Established) -> None:
+    def _establish(self, established: Established, ready: bytes) -> None:
+        if (refusal := self.ganglion.refuses(self)) is not None:
+            with contextlib.suppress(OSError):
+                self.socket.send(self._outgoing + encode_error(refusal))
+            self._end(Cause.REJECTED, refusal)
+            return
         loop = self._loop
         self.stop()
         self._loop = loop
         self.version = established.version
         hub = self.ganglion.hub
         link = Link(hub, self, self.socket.fileno(), self.role is not SocketType.PUB, established.trailing)
-        if self._outgoing:
-            link.write(self._outgoing)
-        if not self.ganglion.established(self, link):
-            self.close()
-            return
+        link.write(self._outgoing + ready)
+        self.ganglion.established(self, link)
         self.link = link
         if self.connector is not None:
             self.connector.established()

@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 
 class GanglionZmqTcpPair(GanglionZmtp):
-    """Exactly one peer. Sending waits until the peer is there and has room; nothing is dropped.
+    """Exactly one peer. Sending waits until the peer is there and has room; what was accepted is dropped by no queue of
+    ours (what the kernel had taken when a link broke may be lost with it).
 
     With `peer` (an (address, port), `tcp://host:port` or `ipc://path`) it connects; otherwise it binds `port` of
     `bind_interface` (an address, an interface's name, or `*`; default: the primary address), or the endpoint `bind`.
@@ -69,20 +70,22 @@ class GanglionZmqTcpPair(GanglionZmtp):
     def _make_synapse(self, neuron: Neuron[T]) -> SynapseZmqBasic[T]:
         return SynapseZmqBasic(neuron, self, self.hub, self._receive_queue)
 
-    def established(self, connection: Connection, link: Link) -> bool:
+    def refuses(self, connection: Connection) -> str | None:
         for other in [each for each in self._connections if each.link is not None]:
             # It may have died without our having read that yet: a restarted peer is back at once.
             if other.link is not None:
                 other.link.on_readable()
-        if self.hub.links:
-            self._connections.discard(connection)
-            self.report_fault(Cause.REJECTED, connection.peer, "a pair has one peer, and it is connected")
-            return False
+        if not self.hub.links:
+            return None
+        if connection.connector is None:
+            logger.debug("%r refuses %s: its peer is connected", self, connection.peer)
+        return "this pair has its peer"
+
+    def established(self, connection: Connection, link: Link) -> None:
+        super().established(connection, link)
         if self._unsent:
             unsent, self._unsent = self._unsent, []
             link.inherit(unsent)
-        logger.info("%r: connected to %s", self, connection.peer)
-        return True
 
     def ended(
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str

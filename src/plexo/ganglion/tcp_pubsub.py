@@ -12,8 +12,8 @@ from plexo._fast.synapse import Synapse
 from plexo._proto.zmtp import MAX_TOPIC_BYTES, SocketType, encode_cancel, encode_subscribe
 from plexo.ganglion.base import logger
 from plexo.ganglion.connection import Connection
-from plexo.ganglion.endpoint import EndpointLike, bind_endpoint, parse_endpoint
-from plexo.ganglion.zmtp import GanglionZmtp
+from plexo.ganglion.endpoint import Endpoint, EndpointLike, bind_endpoint, parse_endpoint
+from plexo.ganglion.zmtp import GanglionZmtp, host_of
 from plexo.host_information import get_primary_ip
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause
@@ -28,7 +28,7 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
 
     Binds `port_pub` of `bind_interface` (an address, an interface's name, or `*`; default: the primary address), or the
     endpoint `bind`. `peers` are (address, port), `tcp://host:port` or `ipc://path`. A message that nobody subscribed to
-    is neither encoded nor sent. A subscriber that does not keep up loses messages once `send_queue_bytes` wait for it;
+    is neither encoded nor sent. With `port_pub=None` (and no `bind`) it binds nothing and only receives. A subscriber that does not keep up loses messages once `send_queue_bytes` wait for it;
     they are counted, and the others do not notice.
 
     OSError: the address cannot be bound. Other keyword arguments: see GanglionZmtp.
@@ -37,7 +37,7 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
     def __init__(
         self,
         bind_interface: str | IPAddress | None = None,
-        port_pub: int = 5570,
+        port_pub: int | None = 5570,
         peers: Iterable[EndpointLike] = (),
         relevant_neurons: Iterable[Neuron[Any]] = (),
         ignored_neurons: Iterable[Neuron[Any]] = (),
@@ -52,16 +52,21 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
         if isinstance(peers, str):
             raise TypeError(f"peers: expected an iterable of endpoints, got the str {peers!r}")
         self.peers = tuple(parse_endpoint(peer, "peers") for peer in peers)
+        wanted: Endpoint | None = None
         if bind is not None:
             wanted = parse_endpoint(bind, "bind")
             if not wanted.is_ipc:
                 wanted = bind_endpoint(wanted.host, wanted.port)
-        else:
+        elif port_pub is not None:
             wanted = bind_endpoint(get_primary_ip() if bind_interface is None else bind_interface, port_pub)
-        bound = self._listen(wanted, SocketType.PUB).endpoint
-        self.endpoint = str(bound)
-        self.port_pub = None if bound.is_ipc else bound.port
-        self.bind_interface = None if bound.is_ipc else bound.host
+        self.endpoint: str | None = None
+        self.port_pub: int | None = None
+        self.bind_interface: str | None = None
+        if wanted is not None:
+            bound = self._listen(wanted, SocketType.PUB).endpoint
+            self.endpoint = str(bound)
+            if not bound.is_ipc:
+                self.port_pub, self.bind_interface = bound.port, bound.host
         for peer in self.peers:
             self._dial(peer, SocketType.SUB)
 
@@ -89,21 +94,19 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
                 encode = encode_subscribe if synapse.wanted else encode_cancel
                 connection.link.write(encode(_subscription(synapse), connection.version))
 
-    def established(self, connection: Connection, link: Link) -> bool:
+    def established(self, connection: Connection, link: Link) -> None:
+        super().established(connection, link)
         if connection.role is SocketType.SUB:
             for synapse in self._synapses.values():
                 if synapse.wanted:
                     link.write(encode_subscribe(_subscription(synapse), connection.version))
-        logger.info("%r: %s to %s", self, connection.role.name, connection.peer)
-        return True
 
     def ended(
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
     ) -> None:
         super().ended(connection, was_up, unsent, cause, why)
         lost = sum(messages for _, messages in unsent)
-        if lost:
-            self._tally.add(Cause.DISCONNECTED, "", connection.peer, lost)
+        if lost and self._tally.add(Cause.UNSENT, "", host_of(connection.peer), lost):
             logger.warning("%r: %s left before taking its last %d messages", self, connection.peer, lost)
         if len(connection.subscriptions):
             connection.subscriptions.clear()
@@ -111,8 +114,15 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
                 assert isinstance(synapse, SynapseZmqBasicPub)
                 synapse.set_subscribers(self._subscribers_of(synapse.topic))
 
+    def subscriber_count(self, neuron: Neuron[Any]) -> int:
+        """How many connected peers subscribed to `neuron` now; TransmitterNotFound where it was never adapted."""
+        synapse = self._find(neuron)
+        assert isinstance(synapse, SynapseZmqBasicPub)
+        return synapse.subscriber_count
+
     def __repr__(self) -> str:
-        return f"<GanglionZmqTcpPubSub bound to {self.endpoint}, {len(self.peers)} peers>"
+        where = f"bound to {self.endpoint}" if self.endpoint else "bound to nothing"
+        return f"<GanglionZmqTcpPubSub {where}, {len(self.peers)} peers>"
 
 
 def _subscription(synapse: Synapse[Any]) -> bytes:

@@ -47,8 +47,8 @@ class GanglionZmtp(GanglionExternalBase):
                           are dropped and counted (publish/subscribe, default 16 MiB)
     receive_queue         messages that may wait for one reactant before its link is read no further
     handshake_timeout_s   a connection that has not introduced itself by then is closed
-    heartbeat_s           a peer that was silent for so long is asked for a sign of life, and after as long again given
-                          up; 0 turns it off
+    heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and given
+                          up after a second silent period: within two to three periods in all; 0 turns it off
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
     """
 
@@ -149,7 +149,7 @@ class GanglionZmtp(GanglionExternalBase):
                 connection.silent_beats = 0
                 continue
             connection.silent_beats += 1
-            if connection.silent_beats > 2:
+            if connection.silent_beats > 1:
                 connection.heartbeat_missed()
             else:
                 link.write(ping)
@@ -184,9 +184,13 @@ class GanglionZmtp(GanglionExternalBase):
         assert self.hub.loop is not None
         connection.start(self.hub.loop)
 
-    def established(self, connection: Connection, link: Link) -> bool:
-        """The hand-shake is done: take the link in, or refuse it (False)."""
-        raise NotImplementedError
+    def refuses(self, connection: Connection) -> str | None:
+        """The peer has introduced itself: None to take it, or why not."""
+        return None
+
+    def established(self, connection: Connection, link: Link) -> None:
+        """The hand-shake is done; what is written to `link` now goes first."""
+        logger.info("%r: %s to %s", self, connection.role.name, connection.peer)
 
     def ended(
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
@@ -194,7 +198,7 @@ class GanglionZmtp(GanglionExternalBase):
         """A connection is gone, with what was accepted for it and not sent."""
         self._connections.discard(connection)
         if cause is not None:
-            self._tally.add(cause, "", _host(connection.peer))
+            self._tally.add(cause, "", host_of(connection.peer))
         if was_up:
             logger.info("%r: link to %s lost: %s", self, connection.peer, why)
 
@@ -208,11 +212,11 @@ class GanglionZmtp(GanglionExternalBase):
 
     def report_fault(self, cause: Cause, peer: str, why: str) -> None:
         """Count; log the first of its kind from this host."""
-        if self._tally.add(cause, "", _host(peer)):
+        if self._tally.add(cause, "", host_of(peer)):
             logger.warning("%r: %s: %s (%s; counted from now on)", self, peer or "local", why, cause.value)
 
     def report_unknown(self, topic: bytes, peer: str) -> None:
-        if self._tally.add(Cause.UNKNOWN_TOPIC, "", _host(peer)):
+        if self._tally.add(Cause.UNKNOWN_TOPIC, "", host_of(peer)):
             logger.warning(
                 "%r: %s sends %s, which no neuron here has; ignored", self, peer, printable(topic, 200)
             )
@@ -291,7 +295,7 @@ class GanglionZmtp(GanglionExternalBase):
         for connection in list(self._connections):
             lost = sum(messages for _, messages in connection.close())
             if lost:
-                self._tally.add(Cause.CLOSED, "", _host(connection.peer), lost)
+                self._tally.add(Cause.CLOSED, "", host_of(connection.peer), lost)
                 logger.warning("%r: closed with %d messages not sent to %s", self, lost, connection.peer)
         self._connections.clear()
 
@@ -304,7 +308,7 @@ class GanglionZmtp(GanglionExternalBase):
                 connection.socket.close()
 
 
-def _host(peer: str) -> str:
+def host_of(peer: str) -> str:
     """The peer without its port: ports change with every connection."""
     return peer.rpartition(":")[0] or peer
 

@@ -110,6 +110,11 @@ class Neuron(Generic[UnencodedType]):
         def decode(self, data: Any) -> UnencodedType:
             """The value that `data`, bytes or a read-only memoryview, encodes; may raise any Exception."""
 
+    @property
+    def checks_type_only(self) -> bool:
+        """Whether a value of exactly the neuron's type is accepted without asking the codec."""
+        return self._codec_accepts is None
+
     def accepts(self, value: object) -> bool:
         """Whether `value` is of the neuron's type, as far as isinstance and the codec can tell."""
         if not isinstance(value, self.instance_types):
