@@ -205,7 +205,7 @@ def _memory() -> Row:
         [
             "resident pages (shared ones included) of a process that has imported plexo, runs an event loop",
             f"and has adapted {NEURONS} neurons, without reactants or peers, on a Plexus with a bound pair",
-            "and a bound pub/sub ganglion; less those of the same Python running a script that imports os only",
+            "and a bound pub/sub ganglion; less those of the same Python running a script that imports os",
         ],
     )
 
