@@ -8,6 +8,9 @@ message, without the interpreter's start. Counts hardly depend on what else the 
 set, and timers are far apart), so a change of one percent is a change of the code. They say nothing of cache
 misses and of the kernel: system calls count as nothing. `--functions` adds the costliest functions of a path,
 by difference as well.
+
+One distortion: what the code decides by the clock. Under valgrind every message comes after a silence longer
+than link.QUIET_S, so `send` counts a flush for each, which a burst at full speed shares among hundreds.
 """
 
 from __future__ import annotations
