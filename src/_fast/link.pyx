@@ -36,6 +36,7 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec *)
 
 cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
     char *raw_bytes_data "PyBytes_AS_STRING"(PyObject *)
@@ -53,6 +54,9 @@ cdef enum:
 cdef double FLUSH_AGE_S = 200e-6
 # A link that nothing was sent on for so long is flushed at its first message, before the end of the turn.
 cdef double QUIET_S = 20e-6
+# How long a look at the running event loop holds good on one thread. Python up to 3.11 makes a system call for it; no loop
+# ends and lets another one run in so short a time.
+cdef double LOOP_CHECK_S = 5e-6
 
 
 cdef inline double monotonic() noexcept:
@@ -102,6 +106,7 @@ cdef class Hub:
             self.flush_handle = None
         self.loop = None
         self.pool = None
+        self.seen_at = 0
         kept = deque()
         for entry in self.waiting:
             waiter = entry[0]
@@ -141,18 +146,26 @@ cdef class Hub:
 
     cdef int here(self) except -1:
         """Be on the running loop: 1.0's users run one ganglion under several, one after another."""
+        cdef double now = monotonic()
+        self.now = now
+        if now - self.seen_at < LOOP_CHECK_S and PyThread_get_thread_ident() == self.seen_thread:
+            return 0
         loop = running_loop()
         if loop is not self.loop or loop is None:
             self.owner._use_loop(loop)
+        self.seen_at = now
+        self.seen_thread = PyThread_get_thread_ident()
         return 0
 
     cdef bint touch(self, Link link) except -1:
-        """Bytes were added to `link`: flush now or at the end of the turn. True where a full buffer went out."""
-        cdef double now
+        """Bytes were added to `link` (the caller has set `now`): flush now or at the end of the turn.
+
+        True where a full buffer went out.
+        """
+        cdef double now = self.now
         if link.outbox.queued_bytes >= FLUSH_BYTES and not link.writing:
             link.flush()
             return True
-        now = monotonic()
         if link.is_dirty:
             if now - self.dirty_since > FLUSH_AGE_S:
                 self.flush_all()
@@ -204,6 +217,7 @@ cdef class Hub:
         if self.admitting:  # a flush below calls back
             return 0
         self.admitting = True
+        self.now = monotonic()
         try:
             while self.waiting and self.has_room():
                 future, synapse, payload = self.waiting.popleft()
@@ -551,6 +565,7 @@ cdef class Link(Source):
         """Whole frames that are no message: commands, subscriptions."""
         if self.open and wire:
             memcpy(self.outbox.reserve(<size_t>len(wire), 0), <const char *>wire, <size_t>len(wire))
+            self.hub.now = monotonic()
             self.hub.touch(self)
 
     def push_out(self):

@@ -18,6 +18,9 @@ from collections.abc import Coroutine
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
+cdef extern from "Python.h":
+    bint PyCoro_CheckExact(object)
+
 cdef object _get_running_loop = asyncio._get_running_loop
 cdef object _register_task = asyncio_tasks._register_task
 cdef object _unregister_task = asyncio_tasks._unregister_task
@@ -49,8 +52,8 @@ cdef object running_loop():
 
 cdef object as_coroutine(object result):
     """What a reactant returned, as something to drive; None if it was a plain result."""
-    if result is None:
-        return None
+    if result is None or PyCoro_CheckExact(result):  # before the abstract class, which is slow to ask
+        return result
     if isinstance(result, Coroutine):
         return result
     if hasattr(type(result), "__await__"):

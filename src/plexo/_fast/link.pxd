@@ -21,6 +21,10 @@ cdef class Hub:
     cdef list dirty
     cdef object flush_handle
     cdef double dirty_since
+    # The last clock reading, and when and on which thread the event loop was last seen to be ours.
+    cdef double now
+    cdef double seen_at
+    cdef unsigned long seen_thread
     cdef object waiting
     cdef Py_ssize_t cancelled
     cdef bint closed
