@@ -36,6 +36,7 @@ if not sources:
     raise SystemExit("src/_fast/*.pyx not found: run setup.py from the root of the source tree")
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         [
             Extension(

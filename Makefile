@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target does its own set-up: needed are Python >= 3.10 with its headers, a C compiler, and a network once.
+
+VENV := .venv
+SECONDS ?= 10
+# The first of these that can make an environment and compile for itself; `make PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
+    $$p tests/packaging/usable.py >/dev/null 2>&1 && command -v $$p && break; done)
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+SOURCES := setup.py $(wildcard src/_fast/*.pyx src/plexo/_fast/*.pxd)
+STEP := @printf '\n== %s\n'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types unit packaging bench build format clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@echo '  Options: SECONDS=10 (demo), PYTHON=/path/to/python (after make clean), TESTS="tests/unit -k x" (unit)'
+
+demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
+	@exec $(PY) -m plexo demo --seconds $(SECONDS)
+
+test: lint types unit packaging ## everything that .ci/run checks
+	$(STEP) 'all passed'
+
+lint: $(VENV)/with-lint ## style and format
+	$(STEP) 'ruff'
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check . || { echo 'not formatted: run make format'; exit 1; }
+
+format: $(VENV)/with-lint ## let the formatter rewrite the tree
+	@$(VENV)/bin/ruff format .
+
+types: $(VENV)/compiled $(VENV)/with-test $(VENV)/with-types ## mypy --strict, and the stubs against the compiled modules
+	$(STEP) 'mypy --strict'
+	@$(VENV)/bin/mypy
+	$(STEP) 'stubtest'
+	@$(VENV)/bin/stubtest plexo._fast --concise --allowlist tests/typing/stubtest_allowlist.txt
+
+TESTS ?=
+unit: $(VENV)/compiled $(VENV)/with-test ## pytest
+	$(STEP) 'pytest'
+	@$(PY) -m pytest -q --benchmark-disable $(TESTS)
+
+packaging: $(VENV)/with-build ## sdist, wheel from it, an empty environment, a smoke test
+	$(STEP) 'packaging'
+	@$(PY) tests/packaging/check.py
+
+bench: $(VENV)/compiled $(VENV)/with-bench ## measure
+	@exec $(PY) bench/run.py
+
+build: $(VENV)/with-build ## sdist and wheel, into dist/
+	@$(PY) -m build --outdir dist .
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks src/*.egg-info
+	rm -f src/plexo/_fast/*.so
+	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# -- set-up: a stamp is touched last, so an interrupted step is done again ---------------------------------------
+
+$(VENV)/made:
+	@test -n '$(PYTHON)' || { python3 tests/packaging/usable.py; \
+	    echo 'no usable Python found; name one: make PYTHON=/path/to/python'; exit 1; }
+	@$(PYTHON) tests/packaging/usable.py
+	@echo 'making $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/installed: pyproject.toml setup.py | $(VENV)/made
+	@echo 'compiling and installing plexo into $(VENV)'
+	@rm -rf build/cython
+	@$(PIP) install --group compile
+	@$(PIP) install --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/compiled: $(SOURCES) $(VENV)/installed
+	@$(PY) setup.py --quiet build_ext --inplace
+	@touch $@
+
+$(VENV)/with-%: pyproject.toml | $(VENV)/made
+	@echo 'installing what `$*` needs'
+	@$(PIP) install --group $*
+	@touch $@
