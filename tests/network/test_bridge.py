@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One plexus over several external ganglia: messages go on undecoded, never back, and answers may stay away from home."""
+"""One plexus over several external ganglia: messages go on undecoded, never back; answers may stay away from home."""
 
 from __future__ import annotations
 

@@ -14,7 +14,17 @@ from typing import Any
 
 import pytest
 
-from plexo import BytesCodec, Cause, Closed, GanglionZmqTcpPair, MessageTooLarge, Neuron, Plexus, QueueFull, WrongType
+from plexo import (
+    BytesCodec,
+    Cause,
+    Closed,
+    GanglionZmqTcpPair,
+    MessageTooLarge,
+    Neuron,
+    Plexus,
+    QueueFull,
+    WrongType,
+)
 from plexo.exceptions import TransmitterNotFound
 from tests.support import (
     GREETING,
@@ -417,7 +427,7 @@ def test_a_peer_that_hangs_up_is_dialled_ever_more_rarely() -> None:
 
         async with GanglionZmqTcpPair(peer=listener.getsockname(), reconnect_min_s=0.01):
             times = await in_thread(serve)
-        waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]  # noqa: RUF007
         # 10, 20, 40, 80, 160, 320 ms, each between half and all of it
         assert waits[-1] > 0.15
         assert sum(waits) > 0.31
@@ -586,7 +596,7 @@ def test_ipc(tmp_path: Path) -> None:
                 a.on(tick)(got.append)
                 await b.adapt(tick)
                 await b.transmit(Tick(1))
-                await until(lambda: got)
+                await until(lambda: got)  # noqa: B023  # awaited within the iteration
             assert not path.exists()
         stale = socket.socket(socket.AF_UNIX)
         stale.bind(str(path))

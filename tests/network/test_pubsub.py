@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 from plexo import Cause, GanglionZmqTcpPubSub, MessageTooLarge, Neuron, Plexus
-from tests.support import Blob, RawPeer, Reading, Tick, blob, frame, in_thread, namespace, reading, run, tick, until
+from tests.support import (
+    Blob,
+    RawPeer,
+    Reading,
+    Tick,
+    blob,
+    frame,
+    in_thread,
+    namespace,
+    reading,
+    run,
+    tick,
+    until,
+)
 
 HOST = "127.0.0.1"
 

@@ -198,7 +198,8 @@ def test_a_suspended_reactant_runs_in_one_task_from_beginning_to_end() -> None:
         await done.wait()
         assert not errors
         assert len(tasks) == 8
-        assert all(before is not None and before is after for before, after in zip(tasks[::2], tasks[1::2], strict=True))
+        assert None not in tasks
+        assert all(before is after for before, after in zip(tasks[::2], tasks[1::2], strict=True))
 
     run(main())
 
@@ -393,7 +394,7 @@ def test_the_others_run_when_reactants_raise_and_all_errors_arrive(suspend: bool
 
         await plexus.react(tick, [partial(bad, ValueError), lambda data: seen.append(data.n), partial(bad, KeyError)])
         if sys.version_info >= (3, 11):
-            with pytest.raises(ExceptionGroup) as caught:
+            with pytest.raises(ExceptionGroup) as caught:  # noqa: F821  # not in Python 3.10
                 await plexus.transmit(Tick(1))
             kinds = {type(error) for error in caught.value.exceptions}
         else:
@@ -656,7 +657,7 @@ def test_a_decoder_dendrite_decodes_only_for_those_who_want_it() -> None:
         await dendrite.add_reactants([values.append])
         await dendrite.transduce(bytes(tick.encode(Tick(7))))  # type: ignore[arg-type]
         assert values == [Tick(7)]
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError):
             await dendrite.transduce(b"\xff")
         await dendrite.remove_raw_reactants([raw.append])
         assert dendrite.raw_reactants == ()

@@ -26,7 +26,11 @@ from plexo import (
 from plexo.exceptions import NeuronNotAvailable
 from plexo.reaction import ReactionId
 from plexo.synapse.inproc import SynapseInproc
-from plexo.transmitter import create_external_encoder_transmitter, create_external_transmitter, create_transmitter
+from plexo.transmitter import (
+    create_external_encoder_transmitter,
+    create_external_transmitter,
+    create_transmitter,
+)
 from tests.support import Reading, Tick, namespace, reading, run, tick, until
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sockets around the ZMTP core: listening, dialling with back-off, the hand-shake's bytes, and the life of a link.
 
-None of these belongs to an event loop: `start` puts them on the loop their ganglion uses now, `stop` takes them off, and
-nothing of the protocol's state is lost in between.
+None of these belongs to an event loop: `start` puts them on the loop their ganglion uses now, `stop` takes them off,
+and nothing of the protocol's state is lost in between.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from plexo.statistics import Cause, LinkStats
 DEFAULT_MAX_FRAME_BYTES = 1 << 30
 # Bytes accepted for a pair's peer and not yet taken by the kernel, above which a sender waits.
 DEFAULT_SEND_QUEUE_BYTES = 1 << 20
-# The same for each subscriber, above which it loses messages: room for a burst, or for a large message and what follows.
+# The same for each subscriber, above which it loses messages: room for a burst, or a large message and what follows.
 DEFAULT_PUBLISH_QUEUE_BYTES = 16 << 20
 DEFAULT_HANDSHAKE_TIMEOUT_S = 10.0
 DEFAULT_HEARTBEAT_S = 5.0
@@ -134,7 +134,7 @@ class GanglionZmtp(GanglionExternalBase):
         loop = self.hub.loop
         if loop is None or self._closed:
             return
-        # TTL: after so many tenths of a second without a sign of life the peer may give us up. libzmq overflows above 655.
+        # TTL: after so many tenths of a second without a sign of life the peer may give us up; libzmq overflows at 656.
         ping = encode_ping(min(655, round(30 * self.heartbeat_s)))
         for connection in list(self._connections):
             link = connection.link
