@@ -97,5 +97,3 @@ def add_all(fanout: Fanout[Any], reactants: Iterable[Any]) -> None:
         reactant_arity(reactant)
     for reactant in checked:
         fanout.add(reactant)
-
-

@@ -59,7 +59,9 @@ def test_a_bad_handshake_closes_that_connection_only(name: str, bytewise: bool) 
     def talk(port: int) -> bool:
         with RawPeer(port, None) as peer:
             try:
-                for piece in [bytes([byte]) for byte in BAD_GREETINGS[name]] if bytewise else [BAD_GREETINGS[name]]:
+                for piece in (
+                    [bytes([byte]) for byte in BAD_GREETINGS[name]] if bytewise else [BAD_GREETINGS[name]]
+                ):
                     peer.socket.sendall(piece)
             except OSError:
                 return True
@@ -166,7 +168,8 @@ def test_a_bad_message_is_dropped_and_the_link_stays(
 
 
 @pytest.mark.parametrize(
-    "left_over", [b"\x00", b"\x00\x50half", b"\x02\0\0\0\0\0\x01\0\0" + bytes(1000), b"\x02\0", frame(b"part", 1)]
+    "left_over",
+    [b"\x00", b"\x00\x50half", b"\x02\0\0\0\0\0\x01\0\0" + bytes(1000), b"\x02\0", frame(b"part", 1)],
 )
 def test_a_frame_cut_off_by_the_end_of_the_stream_is_counted(left_over: bytes) -> None:
     async def main() -> None:
@@ -246,7 +249,9 @@ def test_a_claimed_size_costs_no_memory_before_the_bytes_come() -> None:
         async with Plexus([ganglion]):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             peer = await in_thread(lambda: RawPeer(ganglion.port or 0))
-            await in_thread(lambda: peer.socket.sendall(b"\x02" + struct.pack(">Q", 1_000_000_000) + bytes(100)))
+            await in_thread(
+                lambda: peer.socket.sendall(b"\x02" + struct.pack(">Q", 1_000_000_000) + bytes(100))
+            )
             await until(lambda: ganglion.hub.links[0].received_bytes >= 109)
             assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
             peer.close()
@@ -331,7 +336,9 @@ def test_closing_from_inside_a_reactant(kind: str) -> None:
     run(main())
 
 
-async def published(messages: bytes, expect: Callable[[GanglionZmqTcpPubSub, list[Any]], Awaitable[None]]) -> None:
+async def published(
+    messages: bytes, expect: Callable[[GanglionZmqTcpPubSub, list[Any]], Awaitable[None]]
+) -> None:
     """A stranger publishes `messages` to a subscriber of ours."""
     import socket
 

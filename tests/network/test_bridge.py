@@ -84,7 +84,9 @@ def test_forwarding_to_a_pair_without_a_peer_is_bounded_and_holds_nobody_up() ->
     run(main())
 
 
-def test_reactants_with_three_arguments_get_an_id_and_an_answer_with_it_stays_away_from_where_it_came() -> None:
+def test_reactants_with_three_arguments_get_an_id_and_an_answer_with_it_stays_away_from_where_it_came() -> (
+    None
+):
     async def main() -> None:
         left, right = GanglionZmqTcpPair(HOST, 0), GanglionZmqTcpPair(HOST, 0)
         async with Plexus([left, right]) as middle, Plexus([to(left)]) as a, Plexus([to(right)]) as b:

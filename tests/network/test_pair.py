@@ -266,7 +266,9 @@ def test_uvloop() -> None:
         loop.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, 200, 247, 255, 256, 32_767, 32_768, 65_536, 262_143, 262_144, 5_000_001])
+@pytest.mark.parametrize(
+    "size", [0, 1, 200, 247, 255, 256, 32_767, 32_768, 65_536, 262_143, 262_144, 5_000_001]
+)
 def test_every_size_arrives_whole(size: int) -> None:
     async def main() -> None:
         neuron = Neuron(bytes, namespace, BytesCodec())
@@ -324,7 +326,10 @@ def test_a_wrong_type_is_refused_before_anything_is_sent() -> None:
 def test_a_busy_reactant_holds_the_sender_up_and_loses_nothing() -> None:
     async def main() -> None:
         left = bound(receive_queue=10)
-        async with Plexus([left], receive_queue=10) as a, Plexus([connecting(left, send_queue_bytes=50_000)]) as b:
+        async with (
+            Plexus([left], receive_queue=10) as a,
+            Plexus([connecting(left, send_queue_bytes=50_000)]) as b,
+        ):
             gate = asyncio.Event()
             got: list[int] = []
 
@@ -623,7 +628,9 @@ def test_ipc(tmp_path: Path) -> None:
         ({"bind": "ipc://" + "x" * 200}, ValueError, "bind"),
     ],
 )
-def test_bad_arguments_name_the_argument(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+def test_bad_arguments_name_the_argument(
+    arguments: dict[str, Any], error: type[Exception], match: str
+) -> None:
     with pytest.raises(error, match=match):
         GanglionZmqTcpPair(**arguments)
 

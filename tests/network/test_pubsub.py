@@ -269,7 +269,10 @@ def test_both_forms_of_subscription_are_understood_and_cancelled(form: str) -> N
             await p.adapt(tick)
             peer = await in_thread(lambda: RawPeer(source.port_pub or 0, b"SUB"))
             if form == "command":
-                subscribe, cancel = frame(b"\x09SUBSCRIBE" + tick.topic, 4), frame(b"\x06CANCEL" + tick.topic, 4)
+                subscribe, cancel = (
+                    frame(b"\x09SUBSCRIBE" + tick.topic, 4),
+                    frame(b"\x06CANCEL" + tick.topic, 4),
+                )
             else:
                 subscribe, cancel = frame(b"\x01" + tick.topic), frame(b"\x00" + tick.topic)
             await in_thread(lambda: peer.socket.sendall(subscribe))
@@ -289,7 +292,9 @@ def test_pings_are_answered() -> None:
         source = publisher()
         async with source:
             peer = await in_thread(lambda: RawPeer(source.port_pub or 0, b"SUB"))
-            await in_thread(lambda: peer.socket.sendall(frame(b"\x04PING" + struct.pack(">H", 5) + b"abc", 4)))
+            await in_thread(
+                lambda: peer.socket.sendall(frame(b"\x04PING" + struct.pack(">H", 5) + b"abc", 4))
+            )
             assert await in_thread(peer.read_frame) == (4, b"\x04PONGabc")
             peer.close()
 
@@ -319,7 +324,9 @@ def test_ipc(tmp_path: Any) -> None:
         ({"bind": "tcp://127.0.0.1:0", "bind_interface": HOST}, ValueError, "bind"),
     ],
 )
-def test_bad_arguments_name_the_argument(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+def test_bad_arguments_name_the_argument(
+    arguments: dict[str, Any], error: type[Exception], match: str
+) -> None:
     with pytest.raises(error, match=match):
         GanglionZmqTcpPubSub(**{"bind_interface": HOST, "port_pub": 0} | arguments)
 
@@ -344,7 +351,9 @@ def test_a_ganglion_that_only_receives_binds_nothing() -> None:
 def test_a_peer_by_host_name() -> None:
     async def main() -> None:
         source = publisher()
-        sink = GanglionZmqTcpPubSub(HOST, 0, peers=[("localhost", source.port_pub or 0)], reconnect_min_s=0.005)
+        sink = GanglionZmqTcpPubSub(
+            HOST, 0, peers=[("localhost", source.port_pub or 0)], reconnect_min_s=0.005
+        )
         async with Plexus([source]) as p, Plexus([sink]) as s:
             got: list[Tick] = []
             s.on(tick)(got.append)

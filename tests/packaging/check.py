@@ -66,9 +66,7 @@ def check_wheel(path: Path) -> None:
         expect(f"plexo/_fast/{source.stem}.pyi" in names, f"the wheel has no types for {source.name}")
     expect("plexo/py.typed" in names, "the wheel has no py.typed")
     strange = sorted(
-        name
-        for name in names
-        if name.endswith((".c", ".pyx")) or not name.startswith(("plexo/", "pyplexo-"))
+        name for name in names if name.endswith((".c", ".pyx")) or not name.startswith(("plexo/", "pyplexo-"))
     )
     expect(not strange, f"the wheel has what it should not: {strange}")
     print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {len(names)} files")

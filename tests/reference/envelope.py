@@ -169,7 +169,10 @@ def scatter_envelope(name: bytes, payload: bytes, rng: random.Random, segment_co
             word = FAR | 1 << 2 | pad[1] << 3 | pad[0] << 32
         segments[source[0]][source[1]] = word
 
-    fields = [name + b"\0" if name or rng.random() < 0.5 else None, payload if payload or rng.random() < 0.5 else None]
+    fields = [
+        name + b"\0" if name or rng.random() < 0.5 else None,
+        payload if payload or rng.random() < 0.5 else None,
+    ]
     data_words = rng.choice((0, 0, 1, 5))
     pointers = 2 + rng.choice((0, 0, 1, 4))
     if fields[1] is None and rng.random() < 0.5:

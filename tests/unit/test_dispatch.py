@@ -392,7 +392,9 @@ def test_the_others_run_when_reactants_raise_and_all_errors_arrive(suspend: bool
                 await asyncio.sleep(0)
             raise kind("bad")
 
-        await plexus.react(tick, [partial(bad, ValueError), lambda data: seen.append(data.n), partial(bad, KeyError)])
+        await plexus.react(
+            tick, [partial(bad, ValueError), lambda data: seen.append(data.n), partial(bad, KeyError)]
+        )
         if sys.version_info >= (3, 11):
             with pytest.raises(ExceptionGroup) as caught:  # noqa: F821  # not in Python 3.10
                 await plexus.transmit(Tick(1))

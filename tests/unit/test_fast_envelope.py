@@ -45,7 +45,8 @@ def mutated(draw):
             data[at] ^= 1 << draw(st.integers(0, 7))
         elif kind == "half":
             value = draw(
-                st.sampled_from([0, 1, 2, 3, 511, 512, 2**29 - 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
+                st.sampled_from([0, 1, 2, 3, 511, 512, 2**29 - 1, 2**31, 2**32 - 1])
+                | st.integers(0, 2**32 - 1)
             )
             data[at & ~3 : (at & ~3) + 4] = value.to_bytes(4, "little")
         elif kind == "copy":
@@ -296,8 +297,12 @@ def test_our_scattered_writer_is_correct(capnp_message, case):
 
 @given(data=mutated())
 @settings(max_examples=500, deadline=None)
-@example(data=reference.join_segments([[word(0, 0, ONE_POINTER), word(0, 1, byte_list(1)), 0xFF]]))  # no NUL, no UTF-8
-@example(data=reference.join_segments([[word(0, 0, ONE_POINTER), word(0, 1, byte_list(2)), 0x00FF]]))  # no UTF-8
+@example(
+    data=reference.join_segments([[word(0, 0, ONE_POINTER), word(0, 1, byte_list(1)), 0xFF]])
+)  # no NUL, no UTF-8
+@example(
+    data=reference.join_segments([[word(0, 0, ONE_POINTER), word(0, 1, byte_list(2)), 0x00FF]])
+)  # no UTF-8
 def test_accepted_exactly_when_pycapnp_accepts(capnp_message, data):
     data = data[: len(data) & ~7]  # pycapnp wants whole words, ...
     if len(data) < 8 or int.from_bytes(data[:4], "little") >= envelope.MAX_SEGMENTS:

@@ -163,7 +163,9 @@ def imported_by_python(path: Path) -> set[str]:
 
 
 def imported_by_cython(path: Path) -> set[str]:
-    return set(re.findall(r"^\s*(?:from|cimport|import)\s+(plexo[\w.]*)", path.read_text(encoding="utf-8"), re.M))
+    return set(
+        re.findall(r"^\s*(?:from|cimport|import)\s+(plexo[\w.]*)", path.read_text(encoding="utf-8"), re.M)
+    )
 
 
 def room_of(name: str) -> str:

@@ -83,7 +83,9 @@ class GanglionExternalBase(GanglionBase):
             raise TransmitterNotFound(f"no transmitter for {neuron} here; call `await adapt(neuron)` first")
         return synapse
 
-    def _add_reactants(self, synapse: Synapse[T], reactants: Iterable[Any], raw_reactants: Iterable[Any]) -> None:
+    def _add_reactants(
+        self, synapse: Synapse[T], reactants: Iterable[Any], raw_reactants: Iterable[Any]
+    ) -> None:
         wanted = synapse.wanted
         add_all(synapse.typed, reactants)
         add_all(synapse.raw, raw_reactants)

@@ -257,7 +257,9 @@ class GanglionZmtp(GanglionExternalBase):
         deadline = time.monotonic() + LINGER_S
         while lingering and (left := deadline - time.monotonic()) > 0:
             sending = [each for each in lingering if each.link is not None and each.link.outbox.queued_bytes]
-            ready, writable, _ = select.select(lingering, sending, (), left) if _selectable(lingering) else ((), (), ())
+            ready, writable, _ = (
+                select.select(lingering, sending, (), left) if _selectable(lingering) else ((), (), ())
+            )
             if not ready and not writable:
                 break
             lingering = [each for each in lingering if not each.finish_sending()]

@@ -35,7 +35,9 @@ class ReactantDecorator(Protocol[UnencodedType]):
     """What `Plexus.on` gives: takes a function of one to three arguments and returns it as it is."""
 
     @overload
-    def __call__(self, reactant: Callable[[UnencodedType], Result], /) -> Callable[[UnencodedType], Result]: ...
+    def __call__(
+        self, reactant: Callable[[UnencodedType], Result], /
+    ) -> Callable[[UnencodedType], Result]: ...
     @overload
     def __call__(
         self, reactant: Callable[[UnencodedType, Neuron[UnencodedType]], Result], /
