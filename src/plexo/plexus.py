@@ -192,7 +192,9 @@ class Plexus(Exchange, GanglionBase):
 
         def subscribe(reactant: Any) -> Callable[[], None]:
             if not self.capable(neuron):
-                raise NeuronNotAvailable(f"{self!r} leaves out {neuron} by its filters; nothing would ever come")
+                raise NeuronNotAvailable(
+                    f"{self!r} leaves out {neuron} by its filters; nothing would ever come"
+                )
             self._react(neuron, (reactant,))
             return lambda: self._unreact(neuron, (reactant,))
 

@@ -28,8 +28,9 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
 
     Binds `port_pub` of `bind_interface` (an address, an interface's name, or `*`; default: the primary address), or the
     endpoint `bind`. `peers` are (address, port), `tcp://host:port` or `ipc://path`. A message that nobody subscribed to
-    is neither encoded nor sent. With `port_pub=None` (and no `bind`) it binds nothing and only receives. A subscriber that does not keep up loses messages once `send_queue_bytes` wait for it;
-    they are counted, and the others do not notice.
+    is neither encoded nor sent. With `port_pub=None` (and no `bind`) it binds nothing and only receives. A subscriber
+    that does not keep up loses messages once `send_queue_bytes` wait for it; they are counted, and the others do not
+    notice.
 
     OSError: the address cannot be bound. Other keyword arguments: see GanglionZmtp.
     """

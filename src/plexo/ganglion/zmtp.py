@@ -47,8 +47,8 @@ class GanglionZmtp(GanglionExternalBase):
                           are dropped and counted (publish/subscribe, default 16 MiB)
     receive_queue         messages that may wait for one reactant before its link is read no further
     handshake_timeout_s   a connection that has not introduced itself by then is closed
-    heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and given
-                          up after a second silent period: within two to three periods in all; 0 turns it off
+    heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and
+                          given up after a second silent period: within two to three periods in all; 0 turns it off
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
     """
 
