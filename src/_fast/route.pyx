@@ -14,7 +14,7 @@ from types import GenericAlias
 from plexo._fast.dispatch cimport Completion, Fanout, Source, Target
 from plexo._fast.synapse cimport Synapse, as_payload
 from plexo._fast.tasks cimport TaskPool
-from plexo.exceptions import QueueFull, TransmitterNotFound, WrongType
+from plexo.exceptions import QueueFull, TransmitterNotFound
 from plexo.reaction import ReactionId, visited_by
 
 cdef object _NOWHERE = frozenset()
@@ -164,8 +164,8 @@ cdef class Route:
         return passage
 
     cdef int check(self, object data) except -1:
-        if type(data) is not self.type and not self.neuron.accepts(data):
-            raise WrongType(self.type, type(data), self.neuron.name)
+        if type(data) is not self.type:
+            self.neuron.check(data)
         return 0
 
     cdef bytes encoded(self, object data):

@@ -15,6 +15,7 @@ from plexo import (
     AmbiguousNeuron,
     Axon,
     Closed,
+    EncodeError,
     GanglionInproc,
     JsonCodec,
     Namespace,
@@ -427,9 +428,9 @@ def test_a_codec_that_looks_closer_is_asked_before_anything_is_sent() -> None:
         got: list[Any] = []
         plexus.on(pixels)(got.append)
         for call in (plexus.transmit(np.zeros(9), pixels), bus.transmit(np.zeros((2, 2), "u1"), pixels)):
-            with pytest.raises(WrongType):
+            with pytest.raises(EncodeError, match="expected"):
                 await call
-        with pytest.raises(WrongType):
+        with pytest.raises(EncodeError, match="dtype"):
             plexus.transmit_nowait(np.zeros(9))
         assert got == []
         await plexus.transmit(np.zeros(2, "u1"))

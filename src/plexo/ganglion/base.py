@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from plexo.exceptions import Closed, WrongType
+from plexo.exceptions import Closed
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause, Tally
 
@@ -106,9 +106,3 @@ def checked_neurons(neurons: Iterable[Neuron[Any]], argument: str) -> tuple[Neur
         if not isinstance(neuron, Neuron):
             raise TypeError(f"{argument}: expected Neurons, got {neuron!r}")
     return checked
-
-
-def check_type(data: object, neuron: Neuron[Any]) -> None:
-    """Raise WrongType unless `data` is what `neuron` carries."""
-    if not (neuron.checks_type_only and type(data) is neuron.type) and not neuron.accepts(data):
-        raise WrongType(neuron.type, type(data), neuron.name)

@@ -16,7 +16,7 @@ from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
 from plexo.dendrite import add_all
 from plexo.exceptions import MessageTooLarge, TransmitterNotFound
-from plexo.ganglion.base import GanglionBase, check_type, logger
+from plexo.ganglion.base import GanglionBase, logger
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause, GanglionStats, LinkStats, NeuronStats
 from plexo.typing import EncodedType
@@ -139,7 +139,7 @@ class GanglionExternalBase(GanglionBase):
         transport's limit. What the codec raises, it raises.
         """
         synapse = self._find(neuron)
-        check_type(data, neuron)
+        neuron.check(data)
         pending = synapse.send(neuron.encode(data))
         if pending is not None:
             await pending

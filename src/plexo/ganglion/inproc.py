@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from plexo.exceptions import TransmitterNotFound
-from plexo.ganglion.base import GanglionBase, check_type
+from plexo.ganglion.base import GanglionBase
 from plexo.neuron.neuron import Neuron
 from plexo.synapse.inproc import SynapseInproc
 from plexo.typing.reactant import Reactant
@@ -64,7 +64,7 @@ class GanglionInproc(GanglionBase):
         TransmitterNotFound: `neuron` was never adapted. WrongType: `data` is not what it carries.
         """
         synapse = self._find(neuron)
-        check_type(data, neuron)
+        neuron.check(data)
         pending = synapse.fanout.transmit(data, reaction_id)
         if pending is not None:
             await pending

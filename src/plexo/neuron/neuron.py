@@ -6,6 +6,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
+from plexo.exceptions import WrongType
 from plexo.namespace.namespace import Namespace
 from plexo.typing import EncodedType, UnencodedType
 from plexo.typing._instances import instance_types
@@ -120,6 +121,14 @@ class Neuron(Generic[UnencodedType]):
         if not isinstance(value, self.instance_types):
             return False
         return self._codec_accepts is None or bool(self._codec_accepts(value))
+
+    def check(self, value: object) -> None:
+        """Raise unless `accepts(value)`: WrongType, or what the codec has against the value (EncodeError)."""
+        if not isinstance(value, self.instance_types):
+            raise WrongType(self.type, type(value), self.name)
+        if self._codec_accepts is not None and not self._codec_accepts(value):
+            self.encode(value)  # type: ignore[arg-type]  # raises, and says what is wrong
+            raise WrongType(self.type, type(value), self.name)
 
     def __eq__(self, other: object) -> bool:
         return self.name == other.name if isinstance(other, Neuron) else NotImplemented
