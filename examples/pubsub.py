@@ -39,10 +39,8 @@ async def sense(name: str, port: int, interval: float, count: int) -> None:
 
 
 async def log(ports: list[int], count: int) -> None:
-    # It publishes nothing itself, but every pub/sub ganglion binds a port: 0 takes any free one.
-    ganglion = GanglionZmqTcpPubSub(
-        bind_interface="127.0.0.1", port_pub=0, peers=[("127.0.0.1", port) for port in ports]
-    )
+    # It publishes nothing itself, so it binds no port.
+    ganglion = GanglionZmqTcpPubSub(port_pub=None, peers=[("127.0.0.1", port) for port in ports])
     async with Plexus(ganglia=[ganglion]) as plexus:
         received = 0
         async for r in plexus.stream(reading):
