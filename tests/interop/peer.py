@@ -97,7 +97,7 @@ class Peer:
         return event
 
     async def got(self, number: int) -> str | int:
-        """The text of request `number`, which must be the next it receives (its length where that is long)."""
+        """The text of request `number`, which must be the next it receives (its length where long)."""
         event = await self.event()
         assert (event["event"], event["number"]) == ("got", number)
         text: str | int = event["text"]
@@ -130,7 +130,7 @@ class Peer:
         await self.kill()
 
 
-# -- messages -------------------------------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------------------
 
 FAMILY = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 EPOCH = datetime(2024, 2, 29, tzinfo=timezone.utc)
@@ -258,8 +258,8 @@ class JsonSchemas(Messages):
 
 class Capnps(Messages):
     peer_codec = "capnp"
-    # The layout of a struct that 1.0.0 brings along compiled. An id of our own: two schemas with one id cannot be loaded
-    # into one process.
+    # The layout of a struct that 1.0.0 brings along compiled. An id of our own: two schemas with one id
+    # cannot be loaded into one process.
     schema = """
     @0xd1f2a8bb30c84e07;
     struct PlexoApproval {
@@ -323,15 +323,13 @@ class Ours:
         self.replies.put_nowait(self.messages.read(reply))
 
     async def request(self, number: int, text: str) -> None:
-        await within(
-            self.plexus.transmit(self.messages.make(number, text), self.messages.request), TIMEOUT_S
-        )
+        await within(self.plexus.transmit(self.messages.make(number, text), self.messages.request), TIMEOUT_S)
 
     async def reply(self) -> tuple[int, str]:
         return await within(self.replies.get(), TIMEOUT_S)
 
     async def until_joined(self, peer: Peer, text: str = "joining") -> None:
-        """Publish/subscribe: ask again until both subscriptions are in place, then let what is under way arrive."""
+        """Publish/subscribe: ask until both subscriptions are in place; let what is under way arrive."""
         asked = 0
         while self.replies.empty():
             asked += 1

@@ -4,9 +4,10 @@
 peer_1_0.py pair    CODEC (--bind PORT | --connect PORT)
 peer_1_0.py pubsub  CODEC --bind PORT --connect PORT
 
-It answers each request with a reply that has the request's number and its text in capitals. Events go to standard output,
-one JSON object a line: {"event": "ready"}, {"event": "got", "number": .., "text": ..}, {"event": "taken"} where the port is
-in use. A line [number, text] on standard input sends a reply that nobody asked for; the end of standard input ends it.
+It answers each request with a reply that has the request's number and its text in capitals. Events go to
+standard output, one JSON object a line: {"event": "ready"}, {"event": "got", "number": .., "text": ..},
+{"event": "taken"} where the port is in use. A line [number, text] on standard input sends a reply that nobody
+asked for; the end of standard input ends it.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from ipaddress import IPv4Address
 from uuid import UUID, uuid5
 
 import zmq
+from plexo.schema.plexo_multicast.plexo_approval import PlexoApproval  # only 1.0 has it
+
 from plexo.codec.capnpy_codec import CapnpyCodec
 from plexo.codec.json_codec import JsonCodec
 from plexo.codec.pickle_codec import PickleCodec
@@ -31,7 +34,6 @@ from plexo.ganglion.tcp_pubsub import GanglionZmqTcpPubSub
 from plexo.namespace.namespace import Namespace
 from plexo.neuron.neuron import Neuron
 from plexo.plexus import Plexus
-from plexo.schema.plexo_multicast.plexo_approval import PlexoApproval
 
 HOST = "127.0.0.1"
 FAMILY = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -67,7 +69,7 @@ class Texts:
         return int(number), text
 
     def make(self, number, text):
-        return "{} {}".format(number, text)
+        return f"{number} {text}"
 
 
 class Pickles:
@@ -111,7 +113,7 @@ class Jsons:
 
 
 class Capnps:
-    """A struct that 1.0.0 brings along compiled, so that no capnp compiler is needed: numbers, a text and bytes."""
+    """A struct that 1.0.0 brings along compiled, so that no capnp compiler is needed."""
 
     def __init__(self):
         self.request = Neuron(PlexoApproval, REQUESTS, CapnpyCodec(PlexoApproval))
@@ -152,7 +154,12 @@ async def main(arguments):
     messages = CODECS[arguments.codec]()
     plexus = Plexus(ganglia=(make_ganglion(arguments),))
 
+    adapted = asyncio.Event()
+
     async def answer(request, _, _2):
+        # A request that waits already is received in the midst of adapting. (The other way round would not
+        # do: what comes for a neuron that is not adapted yet, 1.0 drops.)
+        await adapted.wait()
         number, text = messages.read(request)
         say("got", number=number, text=text if len(text) < 200 else len(text))
         await plexus.transmit(messages.make(number, text.upper()), messages.reply)
@@ -160,17 +167,17 @@ async def main(arguments):
     async def send(number, text):
         await plexus.transmit(messages.make(number, text), messages.reply)
 
+    await plexus.adapt(messages.request, reactants=[answer])
     await plexus.adapt(messages.reply)
     threading.Thread(target=listen, args=(asyncio.get_running_loop(), send), daemon=True).start()
-    # Said first, because a request that waits already is received in the midst of adapting.
     say("ready")
-    await plexus.adapt(messages.request, reactants=[answer])
+    adapted.set()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    # Our requests are pickled by the name their class has over there, as if both sides imported one module of the user's;
-    # the replies carry the name it has here.
+    # Our requests are pickled by the name their class has over there, as if both sides imported one module of
+    # the user's; the replies carry the name it has here.
     for name in ("tests", "tests.interop", "tests.interop.peer"):
         sys.modules[name] = sys.modules["__main__"]
     parser = argparse.ArgumentParser()

@@ -31,7 +31,7 @@ def few_messages(request: pytest.FixtureRequest) -> Messages:
 def ours(messages: Messages, port: int, we_bind: bool) -> Ours:
     if we_bind:
         return Ours(messages, GanglionZmqTcpPair(bind_interface=HOST, port=port))
-    return Ours(messages, GanglionZmqTcpPair(peer=(HOST, port)))
+    return Ours(messages, GanglionZmqTcpPair(peer=(HOST, port), reconnect_max_s=0.2))
 
 
 async def theirs(python: Path, messages: Messages, port: int, we_bind: bool) -> Peer:
@@ -66,9 +66,11 @@ def test_we_bind_any_free_port(plexo_1_0: Path) -> None:
         messages = Texts()
         ganglion = GanglionZmqTcpPair(bind_interface=HOST, port=0)
         assert ganglion.port
-        async with Ours(messages, ganglion) as us:
-            async with await theirs(plexo_1_0, messages, ganglion.port, True) as peer:
-                await us.exchange(peer, range(BATCH))
+        async with (
+            Ours(messages, ganglion) as us,
+            await theirs(plexo_1_0, messages, ganglion.port, True) as peer,
+        ):
+            await us.exchange(peer, range(BATCH))
 
     run_on_free_ports(main)
 
@@ -77,13 +79,15 @@ def test_we_bind_any_free_port(plexo_1_0: Path) -> None:
 def test_large_messages(plexo_1_0: Path, we_bind: bool) -> None:
     async def main() -> None:
         messages, port = Texts(), free_port()
-        async with ours(messages, port, we_bind) as us:
-            async with await theirs(plexo_1_0, messages, port, we_bind) as peer:
-                for number in range(3):
-                    await us.request(number, "x" * BIG)
-                    assert await peer.got(number) == BIG
-                for number in range(3):
-                    assert await us.reply() == (number, "X" * BIG)
+        async with (
+            ours(messages, port, we_bind) as us,
+            await theirs(plexo_1_0, messages, port, we_bind) as peer,
+        ):
+            for number in range(3):
+                await us.request(number, "x" * BIG)
+                assert await peer.got(number) == BIG
+            for number in range(3):
+                assert await us.reply() == (number, "X" * BIG)
 
     run_on_free_ports(main)
 

@@ -24,9 +24,10 @@ def few_messages(request: pytest.FixtureRequest) -> Messages:
 
 
 def ours(messages: Messages, our_port: int, their_port: int) -> Ours:
-    return Ours(
-        messages, GanglionZmqTcpPubSub(bind_interface=HOST, port_pub=our_port, peers=[(HOST, their_port)])
+    ganglion = GanglionZmqTcpPubSub(
+        bind_interface=HOST, port_pub=our_port, peers=[(HOST, their_port)], reconnect_max_s=0.2
     )
+    return Ours(messages, ganglion)
 
 
 async def theirs(python: Path, messages: Messages, our_port: int, their_port: int) -> Peer:
@@ -93,7 +94,7 @@ def test_large_messages(plexo_1_0: Path) -> None:
         messages, ports = Texts(), (free_port(), free_port())
         async with ours(messages, *ports) as us, await theirs(plexo_1_0, messages, *ports) as peer:
             await us.until_joined(peer)
-            # One at a time and below the bound of our queue to a subscriber, which is dropped from when it is full.
+            # One at a time, below the bound of our queue to a subscriber: what finds it full is dropped.
             for number in range(3):
                 await us.request(number, "x" * 900_000)
                 assert await peer.got(number) == 900_000

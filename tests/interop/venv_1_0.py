@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A virtual environment with plexo 1.0.0 as it was released, made once and kept in `.cache/` of the repository.
+"""A virtual environment with plexo 1.0.0 as released, made once and kept in the repository's `.cache/`.
 
-Only Python 3.11 will do: 1.0.0 allows 3.9 to 3.11, and its compiled parts were released for few platforms. Whoever
-makes the environment holds a lock, so that two test runs at once make one environment; what a killed run left half-made
-lacks the mark and is made anew.
+Only Python 3.11 will do: 1.0.0 allows 3.9 to 3.11, and its compiled parts were released for few platforms.
+Whoever makes the environment holds a lock, so that two test runs at once make one environment; what a killed
+run left half-made lacks the mark and is made anew.
 """
 
 from __future__ import annotations
