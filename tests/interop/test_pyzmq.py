@@ -268,7 +268,7 @@ def test_pair_survives_restarts_of_the_stranger(we_bind: bool, tmp_path: Path) -
     async def main() -> None:
         with stranger(zmq.PAIR) as peer:
             where = endpoint("tcp", tmp_path) if we_bind else peer.bind(endpoint("tcp", tmp_path))
-        limits = {"reconnect_max_s": 0.1}
+        limits: dict[str, Any] = {"reconnect_max_s": 0.1}
         ganglion = (
             GanglionZmqTcpPair(bind=where, **limits) if we_bind else GanglionZmqTcpPair(peer=where, **limits)
         )
