@@ -31,8 +31,7 @@ class Program:
         """extras: our plexo with the libraries that came with 1.0, such as returns."""
         environment = clean_environment()
         environment["PYTHONUNBUFFERED"] = "1"
-        # A program that leaves a socket or a coroutine behind says so on its standard error. (So does the schema
-        # library of its own opinions.)
+        # What a program leaves open is then told on its standard error; so is what the schema library thinks.
         environment["PYTHONWARNINGS"] = "default,ignore::UserWarning"
         if whose == OURS:
             python = sys.executable

@@ -66,7 +66,7 @@ def decoded(expected: str) -> str:
 def complaints(program: Program) -> list[str]:
     """Warnings of the interpreter and tracebacks on standard error."""
     return re.findall(
-        r"^.*(?:Traceback|\w+Warning|Error:|never awaited|never retrieved).*$", program.errors, re.M
+        r"^.*(?:Traceback|\w+Warning|Error:|never awaited|never retrieved).*$", program.errors, re.MULTILINE
     )
 
 
@@ -75,7 +75,7 @@ def run_pair_of_programs(
 ) -> None:
     for left in reversed(range(TRIES)):
         ports = free_port(), free_port()
-        extras = codec == "json"
+        extras = codec != "pickle"
         sending = (sender, plexo_1_0, "hello.py", "send", transport, codec, *ports)
         responding = (responder, plexo_1_0, "hello.py", "respond", transport, codec, *ports[::-1])
         order = (sending, responding) if sender_first else (responding, sending)
@@ -97,7 +97,7 @@ def run_pair_of_programs(
 
 
 @pytest.mark.parametrize("sender_first", [True, False], ids=["sender-first", "responder-first"])
-@pytest.mark.parametrize("codec", ["pickle", "json"])
+@pytest.mark.parametrize("codec", ["pickle", "json", "capnpy"])
 @pytest.mark.parametrize("transport", ["pair", "pubsub"])
 @mixed
 def test_hello(

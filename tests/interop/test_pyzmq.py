@@ -58,7 +58,8 @@ class Stranger:
         bound: bytes = self._socket.last_endpoint
         return bound.rstrip(b"\0").decode()
 
-    def connect(self, endpoint: str) -> None:
+    def connect(self, endpoint: str | None) -> None:
+        assert endpoint is not None
         self._socket.connect(endpoint)
 
     async def call(self, function: Any, *arguments: Any) -> Any:
@@ -311,7 +312,8 @@ def pubsub_on(*peers: str, **limits: Any) -> GanglionZmqTcpPubSub:
 
 
 async def until_subscribed(ganglion: GanglionZmtp, neuron: Neuron[Any], count: int = 1) -> None:
-    await until(lambda: ganglion._synapses[neuron].subscriber_count == count)
+    synapse: Any = ganglion._synapses[neuron]
+    await until(lambda: synapse.subscriber_count == count)
 
 
 @pytest.mark.parametrize("kind", [zmq.PUB, zmq.XPUB])

@@ -2,23 +2,26 @@
 # ruff: noqa: UP045  (written as for the Pythons of 1.0)
 """One program sends a Foo, the other answers each with a Bar.
 
-hello.py send|respond pair|pubsub pickle|json PORT PEER_PORT
+hello.py send|respond pair|pubsub pickle|json|capnpy PORT PEER_PORT
 
 send (COUNT Foos answered, then it ends) binds on the pair, respond connects and goes on for ever.
 """
 
 import asyncio
 import functools
+import importlib.util
 import logging
 import sys
 import uuid
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 from timeit import default_timer as timer
 from typing import Optional
 from uuid import UUID
 
 from plexo.axon import Axon
+from plexo.codec.capnpy_codec import CapnpyCodec
 from plexo.codec.json_codec import JsonCodec
 from plexo.codec.pickle_codec import PickleCodec
 from plexo.exceptions import TransmitterNotFound
@@ -53,6 +56,29 @@ if codec_name == "pickle":
 
     foo_codec = bar_codec = PickleCodec()
     foo_type, bar_type = Foo, Bar
+elif codec_name == "capnpy":
+    # A struct compiled by capnpy, found as a file: one of 1.0's own, whatever plexo runs this.
+    pattern = "plexo/schema/plexo_multicast/plexo_approval.*.so"
+    (found,) = {str(file) for folder in sys.path for file in Path(folder).glob(pattern)}
+    spec = importlib.util.spec_from_file_location("plexo_approval", found)
+    compiled = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(compiled)
+    Struct = compiled.PlexoApproval
+    partial = functools.partial
+
+    class Foo:
+        def __new__(cls, message, message_id, message_num):
+            return Struct(message_num, 2**64 - 1, message.encode(), message_id)
+
+    class Bar:
+        def __new__(cls, foo_message_id, message_num):
+            return Struct(message_num, 0, b"", foo_message_id)
+
+    def new_id():
+        return uuid.uuid1().bytes
+
+    foo_codec = bar_codec = CapnpyCodec(Struct)
+    foo_type = bar_type = Struct
 else:
     import python_jsonschema_objects as pjs
     from returns.curry import partial
@@ -87,14 +113,22 @@ else:
 answered = set()
 
 
+def number_of(message):
+    return message.instance_id if codec_name == "capnpy" else message.message_num
+
+
+def id_of(foo):
+    return foo.multicast_ip if codec_name == "capnpy" else foo.message_id
+
+
 async def bar_reaction(bar: Bar, _, _2):
-    answered.add(int(bar.message_num))
+    answered.add(int(number_of(bar)))
 
 
 async def foo_reaction(bar_axon: Axon, foo: Foo, neuron: Neuron, reaction_id: Optional[UUID]):
-    logging.info("received %s by %s", foo.message, neuron)
+    logging.info("received %s by %s", id_of(foo), neuron)
     try:
-        bar = Bar(foo_message_id=foo.message_id, message_num=foo.message_num)
+        bar = Bar(foo_message_id=id_of(foo), message_num=number_of(foo))
         task = asyncio.create_task(bar_axon.transmit(bar))
         await task
     except TransmitterNotFound as error:
@@ -125,8 +159,8 @@ def run():
     logging.basicConfig(level=logging.INFO)
 
     namespace = Namespace(["dev", "plexo", "test"])
-    foo_neuron = Neuron(foo_type, namespace, foo_codec)
-    bar_neuron = Neuron(bar_type, namespace, bar_codec)
+    foo_neuron = Neuron(foo_type, namespace, foo_codec, "Foo")
+    bar_neuron = Neuron(bar_type, namespace, bar_codec, "Bar")
 
     if transport == "pubsub":
         ganglion = GanglionZmqTcpPubSub(
