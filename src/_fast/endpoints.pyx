@@ -9,11 +9,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
-from plexo._fast.dispatch cimport Source
+from plexo._fast.completion cimport Source
 from plexo._fast.envelope cimport (ENVELOPE_MAX_PAYLOAD, envelope_head, envelope_head_size, envelope_padding,
                                    envelope_patch)
 from plexo._fast.frames cimport FLAG_MORE, MAX_HEADER, frame_header_size, frame_write
-from plexo._fast.link cimport Hub, Link
+from plexo._fast.hub cimport Hub, Line
 from plexo._fast.outbox cimport BIG_PAYLOAD
 from plexo._fast.synapse cimport Synapse, as_payload
 
@@ -47,7 +47,7 @@ cdef class PairSynapse(Synapse):
         self.head = envelope_head(self.topic)
 
     cdef int push(self, bytes payload) except -1:
-        cdef Link link = self.hub.pair_link
+        cdef Line link = self.hub.pair_link
         cdef size_t size = <size_t>len(payload)
         cdef size_t head_size = <size_t>len(self.head)
         cdef size_t padding = envelope_padding(size)
@@ -135,7 +135,7 @@ cdef class PubSynapse(Synapse):
     cdef bint publish(self, bytes payload) except -1:
         """To every subscriber; one whose queue is full loses this message, and that is counted."""
         cdef Hub hub = self.hub
-        cdef Link link
+        cdef Line link
         cdef size_t size = <size_t>len(payload)
         cdef size_t head_size = <size_t>len(self.head)
         cdef size_t header = frame_header_size(size)

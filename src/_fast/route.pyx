@@ -11,7 +11,8 @@
 from asyncio import CancelledError
 from types import GenericAlias
 
-from plexo._fast.dispatch cimport Completion, Fanout, Source, Target
+from plexo._fast.completion cimport Completion, Source, Target
+from plexo._fast.dispatch cimport Fanout
 from plexo._fast.synapse cimport Synapse, as_payload
 from plexo._fast.tasks cimport TaskPool
 from plexo.exceptions import QueueFull, TransmitterNotFound
@@ -120,7 +121,7 @@ cdef class Passage(Target):
                     ganglion._enter_posted(data, route.neuron, reaction_id)
             if completion is not None:
                 completion.waiting += route.local.count
-                completion.lanes.extend(route.local.targets)
+                completion.targets = (*completion.targets, *route.local.targets)
             for target in route.local.targets:
                 target.offer(data, reaction_id, completion, pool, source)
         finally:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic
 from uuid import UUID
 
-from plexo._fast.dispatch import Fanout, reactant_arity
+from plexo._fast.dispatch import Fanout
+from plexo._fast.lanes import reactant_arity
 from plexo.neuron.neuron import Neuron
 from plexo.typing import EncodedType, UnencodedType
 from plexo.typing.reactant import RawReactant, Reactant

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, TypeVar, Union
 from uuid import UUID
 
-from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES, Target
+from plexo._fast.completion import Target
+from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
 from plexo.dendrite import add_all

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from plexo import Plexus, QueueFull
-from plexo._fast.dispatch import Fanout, reactant_arity
+from plexo._fast.dispatch import Fanout
+from plexo._fast.lanes import reactant_arity
 from plexo.dendrite import DecoderDendrite, Dendrite
 from tests.support import Tick, run, tick, until
 

@@ -1,54 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Awaitable, Callable, Generator
-from types import GenericAlias, TracebackType
+from collections.abc import Awaitable, Callable
+from types import GenericAlias
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from typing_extensions import Self, disjoint_base
 
-from plexo._fast.tasks import Work
+from plexo._fast.completion import Place, Target
 from plexo.neuron.neuron import Neuron
 
 _T = TypeVar("_T")
 
 DEFAULT_QUEUE_MESSAGES: int
 
-def reactant_arity(reactant: object) -> int: ...
-
 @disjoint_base
-class Source: ...
-
-@disjoint_base
-class Completion:
-    def __await__(self) -> Generator[Any, Any]: ...
-    async def wait(self) -> None: ...
-
-@disjoint_base
-class Target(Work):
-    @property
-    def reactant(self) -> Any: ...
-
-@disjoint_base
-class Lane(Target):
-    def __new__(cls, fanout: Fanout[Any], reactant: Callable[..., Any], limit: int) -> Self: ...
-    def go_on(self) -> None: ...
-
-@disjoint_base
-class Inline:
-    def __await__(self) -> Self: ...
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> Any: ...
-    def send(self, value: object) -> Any: ...
-    def throw(
-        self,
-        error: BaseException | type[BaseException],
-        value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> Any: ...
-    def close(self) -> None: ...
-
-@disjoint_base
-class Fanout(Generic[_T]):
+class Fanout(Place, Generic[_T]):
     def __new__(
         cls,
         neuron: Neuron[_T],
@@ -61,8 +27,6 @@ class Fanout(Generic[_T]):
     def targets(self) -> tuple[Target, ...]: ...
     @property
     def limit(self) -> int: ...
-    @property
-    def errors(self) -> int: ...
     @property
     def reactants(self) -> tuple[Callable[..., Any], ...]: ...
     @property

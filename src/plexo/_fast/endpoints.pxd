@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from plexo._fast.link cimport Hub, Link
+from plexo._fast.hub cimport Hub
 from plexo._fast.synapse cimport Synapse
 
 

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self, disjoint_base
 
-from plexo._fast.link import Hub, Link
+from plexo._fast.hub import Hub, Line
 from plexo._fast.synapse import Synapse
 from plexo.neuron.neuron import Neuron
 
@@ -29,4 +29,4 @@ class PubSynapse(Synapse[_T]):
     def hub(self) -> Hub: ...
     @property
     def subscriber_count(self) -> int: ...
-    def set_subscribers(self, links: Iterable[Link]) -> None: ...
+    def set_subscribers(self, links: Iterable[Line]) -> None: ...

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-from plexo._fast.dispatch cimport Fanout, Source, Target
+from plexo._fast.completion cimport Source, Target
+from plexo._fast.dispatch cimport Fanout
 from plexo._fast.tasks cimport TaskPool
 
 

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from typing_extensions import disjoint_base
 
-from plexo._fast.dispatch import Fanout, Target
+from plexo._fast.completion import Target
+from plexo._fast.dispatch import Fanout
 from plexo._fast.synapse import Synapse
 from plexo.neuron.neuron import Neuron
 

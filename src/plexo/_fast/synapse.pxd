@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t, uint64_t
-from plexo._fast.dispatch cimport Fanout, Source
+from plexo._fast.completion cimport Source
+from plexo._fast.dispatch cimport Fanout
 from plexo._fast.tasks cimport TaskPool
 
 

@@ -5,8 +5,9 @@ from typing import Any, Generic, TypeVar
 
 from typing_extensions import Buffer, disjoint_base
 
+from plexo._fast.completion import Source
 from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES as DEFAULT_QUEUE_MESSAGES
-from plexo._fast.dispatch import Fanout, Source
+from plexo._fast.dispatch import Fanout
 from plexo.neuron.neuron import Neuron
 
 _T = TypeVar("_T")

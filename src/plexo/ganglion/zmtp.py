@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
-from plexo._fast.link import Hub, Link
+from plexo._fast.hub import Hub
+from plexo._fast.link import Link
 from plexo._proto.errors import printable
 from plexo._proto.zmtp import SocketType, encode_ping
 from plexo.exceptions import Closed
 from plexo.ganglion.base import logger
-from plexo.ganglion.connection import Connection, Connector, Listener
+from plexo.ganglion.connection import Connection
 from plexo.ganglion.endpoint import Endpoint
 from plexo.ganglion.external import GanglionExternalBase
+from plexo.ganglion.sockets import Connector, Listener
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause, LinkStats
 

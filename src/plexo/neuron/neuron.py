@@ -127,7 +127,7 @@ class Neuron(Generic[UnencodedType]):
         if not isinstance(value, self.instance_types):
             raise WrongType(self.type, type(value), self.name)
         if self._codec_accepts is not None and not self._codec_accepts(value):
-            self.encode(value)  # type: ignore[arg-type]  # raises, and says what is wrong
+            self.encode(value)  # raises, and says what is wrong
             raise WrongType(self.type, type(value), self.name)
 
     def __eq__(self, other: object) -> bool:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self, disjoint_base
+
+from plexo._fast.completion import Place, Target
+
+def reactant_arity(reactant: object) -> int: ...
+
+@disjoint_base
+class Lane(Target):
+    def __new__(cls, place: Place, reactant: Callable[..., Any], limit: int) -> Self: ...
+    def go_on(self) -> None: ...
+
+@disjoint_base
+class Inline:
+    def __await__(self) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: object) -> Any: ...
+    def throw(
+        self,
+        error: BaseException | type[BaseException],
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
