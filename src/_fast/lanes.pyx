@@ -13,7 +13,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
 from plexo._fast.completion cimport Completion, Place, Source, Target
-from plexo._fast.tasks cimport PyIter_Send, TaskPool, as_coroutine, current_pool, running_loop
+from plexo._fast.tasks cimport Driven, PyIter_Send, TaskPool, as_coroutine, current_pool, running_loop
 
 # How long what waits for a reactant rests after its task was cancelled from outside.
 cdef double HALT_PAUSE_S = 0.05
@@ -379,32 +379,13 @@ cdef int finish_current() except -1:
     return 0
 
 
-cdef class Inline:
+cdef class Inline(Driven):
     """The rest of a suspended reactant, driven by the task that awaits the ``transmit``."""
 
     cdef Lane lane
     cdef object coroutine
     cdef object yielded
     cdef bint has_yielded
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self.step(None)
-
-    def send(self, value):
-        return self.step(None)
-
-    def throw(self, error, value=None, traceback=None):
-        if value is not None:
-            error = value
-        elif isinstance(error, type):
-            error = error()
-        return self.step(error)
 
     def close(self):
         coroutine, self.coroutine = self.coroutine, None

@@ -98,7 +98,6 @@ cdef class Passage(Target):
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
                    Source source) except -1:
         cdef Route route = self.route
-        cdef Synapse synapse
         cdef Target target
         if reaction_id is None:
             reaction_id = ReactionId.begin()
@@ -108,17 +107,7 @@ cdef class Passage(Target):
                 return 0
             visited.add(route.plexus)
             visited.add(self.origin)
-            encoded = None
-            for synapse in route.outside:
-                if synapse.owner not in visited and synapse.wanted_outside():
-                    if encoded is None:
-                        encoded = route.encoded(data)
-                    visited.add(synapse.owner)
-                    synapse.forward(encoded, source)
-            for ganglion in route.inside:
-                if ganglion not in visited:
-                    visited.add(ganglion)
-                    ganglion._enter_posted(data, route.neuron, reaction_id)
+            route.spread(data, reaction_id, source)
             if completion is not None:
                 completion.waiting += route.local.count
                 completion.targets = (*completion.targets, *route.local.targets)
@@ -261,10 +250,7 @@ cdef class Route:
                 synapse.send(payload)
         if self.inside:
             visited.add(self.plexus)
-            for ganglion in self.inside:
-                if ganglion not in visited:
-                    visited.add(ganglion)
-                    ganglion._enter_posted(data, self.neuron, reaction_id)
+            self.spread_inside(data, reaction_id)
         if self.local.count:
             self.local.deliver_now(data, given)
         return 0
@@ -275,34 +261,39 @@ cdef class Route:
             reaction_id = ReactionId.begin()
             visited_by(reaction_id).add(origin)
         if self.inside:
-            visited = visited_by(reaction_id)
-            visited.add(self.plexus)
-            for ganglion in self.inside:
-                if ganglion not in visited:
-                    visited.add(ganglion)
-                    ganglion._enter_posted(data, self.neuron, reaction_id)
+            visited_by(reaction_id).add(self.plexus)
+            self.spread_inside(data, reaction_id)
         if local.count:
             local.post(data, reaction_id, pool, source)
         return 0
 
-    def pass_on(self, data, reaction_id):
-        """Another plexus received `data` and passes it through this one; nobody waits."""
+    cdef int spread(self, object data, object reaction_id, Source source) except -1:
+        """On to every ganglion that this reaction has not visited; nobody waits."""
         cdef Synapse synapse
-        cdef Fanout local = self.local
+        cdef bytes payload = None
         visited = visited_by(reaction_id)
-        visited.add(self.plexus)
-        encoded = None
         for synapse in self.outside:
             if synapse.owner not in visited and synapse.wanted_outside():
-                if encoded is None:
-                    encoded = self.encoded(data)
+                if payload is None:
+                    payload = self.encoded(data)
                 visited.add(synapse.owner)
-                synapse.forward(encoded, None)
+                synapse.forward(payload, source)
+        self.spread_inside(data, reaction_id)
+        return 0
+
+    cdef int spread_inside(self, object data, object reaction_id) except -1:
+        visited = visited_by(reaction_id)
         for ganglion in self.inside:
             if ganglion not in visited:
                 visited.add(ganglion)
                 ganglion._enter_posted(data, self.neuron, reaction_id)
-        local.receive(data, reaction_id)
+        return 0
+
+    def pass_on(self, data, reaction_id):
+        """Another plexus received `data` and passes it through this one; nobody waits."""
+        visited_by(reaction_id).add(self.plexus)
+        self.spread(data, reaction_id, None)
+        self.local.receive(data, reaction_id)
 
 
 cdef class Exchange:

@@ -74,8 +74,11 @@ cdef class Work:
         return False
 
 
-cdef class Runner:
-    """The coroutine of one pooled task: drives what it adopts, then parks."""
+cdef class Driven:
+    """The coroutine protocol over one method, `step`: what to yield next; StopIteration at the end."""
+
+    cdef object step(self, object error):
+        raise StopIteration
 
     def __await__(self):
         return self
@@ -95,6 +98,10 @@ cdef class Runner:
         elif isinstance(error, type):
             error = error()
         return self.step(error)
+
+
+cdef class Runner(Driven):
+    """The coroutine of one pooled task: drives what it adopts, then parks."""
 
     def close(self):
         cdef Work work = self.work

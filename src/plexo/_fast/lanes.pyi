@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self, disjoint_base
 
 from plexo._fast.completion import Place, Target
+from plexo._fast.tasks import Driven
 
 def reactant_arity(reactant: object) -> int: ...
 
@@ -15,15 +15,5 @@ class Lane(Target):
     def go_on(self) -> None: ...
 
 @disjoint_base
-class Inline:
-    def __await__(self) -> Self: ...
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> Any: ...
-    def send(self, value: object) -> Any: ...
-    def throw(
-        self,
-        error: BaseException | type[BaseException],
-        value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> Any: ...
+class Inline(Driven):
     def close(self) -> None: ...

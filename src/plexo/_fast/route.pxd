@@ -17,6 +17,8 @@ cdef class Route:
     cdef object transmit(self, object data, object reaction_id)
     cdef object transmit_tracked(self, object data, object reaction_id)
     cdef int transmit_now(self, object data, object reaction_id) except -1
+    cdef int spread(self, object data, object reaction_id, Source source) except -1
+    cdef int spread_inside(self, object data, object reaction_id) except -1
     cdef int receive(self, object data, object origin, object reaction_id, TaskPool pool, Source source) except -1
 
 

@@ -19,7 +19,11 @@ cdef class Work:
     cdef bint withdrawn(self)
 
 
-cdef class Runner:
+cdef class Driven:
+    cdef object step(self, object error)
+
+
+cdef class Runner(Driven):
     cdef TaskPool pool
     cdef readonly object task
     cdef Work work
@@ -29,7 +33,6 @@ cdef class Runner:
     cdef object parked
 
     cdef int adopt(self, Work work, object coroutine, object yielded, bint has_yielded) except -1
-    cdef object step(self, object error)
     cdef object park(self)
     cdef int abandon(self) except -1
 
