@@ -19,6 +19,7 @@ import pytest
 
 from plexo import BytesCodec, Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Namespace, Neuron, Plexus
 from plexo.ganglion.zmtp import GanglionZmtp
+from tests.capnp_schema import plexo_message
 from tests.reference.envelope import build_envelope, parse_envelope, scatter_envelope
 from tests.support import run, until, within
 
@@ -148,12 +149,7 @@ def test_pair(we_bind: bool, transport: str, tmp_path: Path) -> None:
 
 
 def test_pair_with_envelopes_of_pycapnp(tmp_path: Path) -> None:
-    capnp = pytest.importorskip("capnp")
-    schema = tmp_path / "message.capnp"
-    schema.write_text(
-        "@0xf32f46a0a9f0ae2b;struct PlexoMessage @0xeed5242d4faed181 { typeName @0 :Text; payload @1 :Data; }"
-    )
-    envelope = capnp.load(str(schema)).PlexoMessage
+    envelope = plexo_message()
 
     async def main() -> None:
         with stranger(zmq.PAIR) as peer:

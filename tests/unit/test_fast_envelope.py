@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -12,9 +11,8 @@ from hypothesis import strategies as st
 
 from plexo._fast import envelope
 from plexo._fast.envelope import EnvelopeError, build_envelope, parse_envelope
+from tests.capnp_schema import plexo_message
 from tests.reference import envelope as reference
-
-SCHEMA = "@0xeed5242d4faed181;\nstruct PlexoMessage { typeName @0 :Text; payload @1 :Data; }\n"
 
 names = st.sampled_from([b"", b"a", b"org.a.B", b"org.a.BC", b"org.brewery.sake.Temperature.json"]) | st.text(
     st.characters(codec="utf-8", exclude_characters="\0"), max_size=24
@@ -240,11 +238,8 @@ def test_wrong_arguments():
 
 
 @pytest.fixture(scope="module")
-def capnp_message(tmp_path_factory):
-    capnp = pytest.importorskip("capnp", reason="pycapnp is the stranger at the other end")
-    path: Path = tmp_path_factory.mktemp("schema") / "message.capnp"
-    path.write_text(SCHEMA)
-    return capnp.load(str(path)).PlexoMessage
+def capnp_message():
+    return plexo_message()
 
 
 def read_with_pycapnp(message_type, data):
