@@ -247,7 +247,13 @@ class JsonSchemas(Messages):
     @staticmethod
     def schema(title: str) -> dict[str, Any]:
         properties = {"number": {"type": "integer"}, "text": {"type": "string"}}
-        return {"title": title, "type": "object", "properties": properties, "required": list(properties)}
+        return {
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "title": title,
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+        }
 
     def make(self, number: int, text: str) -> Any:
         return self.request.type(number=number, text=text)
