@@ -8,6 +8,7 @@ import errno
 import json
 import socket
 import tempfile
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -240,7 +241,9 @@ class JsonSchemas(Messages):
 
     def __init__(self) -> None:
         pytest.importorskip("python_jsonschema_objects")
-        codecs = [JsonCodec.load_from_schema(self.schema(title), title) for title in ("Request", "Reply")]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's remarks on schemas without an id
+            codecs = [JsonCodec.load_from_schema(self.schema(title), title) for title in ("Request", "Reply")]
         self.request = Neuron(codecs[0].schema_class, REQUESTS, codecs[0])
         self.reply = Neuron(codecs[1].schema_class, REPLIES, codecs[1])
 
