@@ -11,7 +11,14 @@ import pytest
 
 
 @cache
+def load_plexo_message() -> Any:
+    """pycapnp's PlexoMessage; ImportError where pycapnp is missing."""
+    import capnp
+
+    return capnp.load(str(Path(__file__).parent / "reference" / "plexo_message.capnp")).PlexoMessage
+
+
 def plexo_message() -> Any:
     """pycapnp's PlexoMessage; skips the test where pycapnp is missing."""
-    capnp = pytest.importorskip("capnp", reason="pycapnp is the stranger at the other end")
-    return capnp.load(str(Path(__file__).parent / "reference" / "plexo_message.capnp")).PlexoMessage
+    pytest.importorskip("capnp", reason="pycapnp is the stranger at the other end")
+    return load_plexo_message()

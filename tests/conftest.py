@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from tests.capnp_schema import load_plexo_message
+
 DEFAULT_SEED = 20_170_701
 TIME_LIMIT_S = 60.0
 # How long a thread or a descriptor that is on its way out may take.
@@ -107,6 +109,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
         # libuv opens a pipe for signals with its first loop and keeps it as long as the process lives.
         uvloop.new_event_loop().close()
+    with contextlib.suppress(ImportError):
+        # With its first schema pycapnp opens the root and the working directory, and keeps them.
+        load_plexo_message()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
