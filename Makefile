@@ -73,7 +73,6 @@ $(VENV)/made:
 
 $(VENV)/installed: pyproject.toml setup.py | $(VENV)/made
 	@echo 'compiling and installing plexo into $(VENV)'
-	@if [ ! -e $@ ] || [ setup.py -nt $@ ]; then rm -rf build/cython src/plexo/_fast/*.so; fi
 	@$(PIP) install --group compile
 	@$(PIP) install --no-build-isolation --editable .
 	@touch $@

@@ -35,6 +35,12 @@ sources = sorted(Path("src/_fast").glob("*.pyx"))
 if not sources:
     raise SystemExit("src/_fast/*.pyx not found: run setup.py from the root of the source tree")
 
+# Cython looks for a module's own .pxd beside its .pyx, does not see ours, and would keep C that no longer fits it.
+declarations = max(
+    path.stat().st_mtime for path in (Path("setup.py"), *Path("src/plexo/_fast").glob("*.pxd"))
+)
+stale = any(path.stat().st_mtime < declarations for path in Path("build/cython").rglob("*.c"))
+
 setup(
     options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
@@ -48,6 +54,7 @@ setup(
             )
             for source in sources
         ],
+        force=stale,
         include_path=["src"],
         build_dir="build/cython",
         compiler_directives={
