@@ -39,7 +39,8 @@ if not sources:
 declarations = max(
     path.stat().st_mtime for path in (Path("setup.py"), *Path("src/plexo/_fast").glob("*.pxd"))
 )
-stale = any(path.stat().st_mtime < declarations for path in Path("build/cython").rglob("*.c"))
+translated = [Path("build/cython") / source.with_suffix(".c") for source in sources]
+stale = any(path.exists() and path.stat().st_mtime < declarations for path in translated)
 
 setup(
     options={"build_ext": {"parallel": os.cpu_count() or 1}},
