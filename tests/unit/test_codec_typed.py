@@ -268,19 +268,3 @@ def test_classes_with_the_methods_of_1_0_are_enough() -> None:
             return data
 
     assert JsonCodec(Duck).encode(Duck()) == "['separators']"
-
-
-def test_ctrl_c_waits_while_msgspec_reads_a_type() -> None:
-    import os
-    import signal
-
-    from plexo.codec._msgspec_types import uninterrupted
-
-    inside = False
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it must come at the end, not before
-        with uninterrupted():
-            os.kill(os.getpid(), signal.SIGINT)
-            inside = True
-        inside = False
-    assert inside
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

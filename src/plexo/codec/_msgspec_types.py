@@ -7,26 +7,9 @@ it. We set no hooks, so we look for such "custom" types first and say so where t
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from typing import Any
 
 from plexo.exceptions import CodecNotFound
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C waiting for a moment: msgspec (0.22) crashes when KeyboardInterrupt comes while it reads a type."""
-    mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
-    if mask is None:
-        yield
-        return
-    before = mask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        mask(signal.SIG_SETMASK, before)
 
 
 def check_supported(_type: Any, codec: str) -> None:
@@ -34,8 +17,7 @@ def check_supported(_type: Any, codec: str) -> None:
     import msgspec.inspect
 
     try:
-        with uninterrupted():
-            info = msgspec.inspect.type_info(_type)
+        info = msgspec.inspect.type_info(_type)
     except Exception as error:
         # A name in an annotation that does not resolve, a union msgspec cannot tell apart, and so on.
         raise CodecNotFound(f"{codec} cannot encode {_type!r}: {error}") from error

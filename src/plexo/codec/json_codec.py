@@ -102,7 +102,7 @@ class JsonCodec(BoundCodec):
     def _bind_msgspec(self) -> None:
         from msgspec import json
 
-        from plexo.codec._msgspec_types import check_supported, uninterrupted
+        from plexo.codec._msgspec_types import check_supported
 
         if self._given_args and self._is_bound:
             raise TypeError(
@@ -111,9 +111,7 @@ class JsonCodec(BoundCodec):
             )
         if self._is_bound:
             check_supported(self.schema_class, "JsonCodec")
-        with uninterrupted():
-            decoder = json.Decoder(self.schema_class)
-        self._bind(json.Encoder().encode, decoder.decode)
+        self._bind(json.Encoder().encode, json.Decoder(self.schema_class).decode)
 
 
 def is_jsonschema_class(_type: Any) -> bool:

@@ -25,15 +25,13 @@ class MsgpackCodec(BoundCodec):
     def __init__(self, _type: Any = _UNBOUND) -> None:
         from msgspec import msgpack
 
-        from plexo.codec._msgspec_types import check_supported, uninterrupted
+        from plexo.codec._msgspec_types import check_supported
 
         self.type = Any if _type is _UNBOUND else _type
         self._is_bound = _type is not _UNBOUND
         if self._is_bound:
             check_supported(_type, "MsgpackCodec")
-        with uninterrupted():
-            decoder = msgpack.Decoder(self.type)
-        self._bind(msgpack.Encoder().encode, decoder.decode)
+        self._bind(msgpack.Encoder().encode, msgpack.Decoder(self.type).decode)
 
     def for_type(self, _type: Any) -> MsgpackCodec:
         return self if self._is_bound else type(self)(_type)

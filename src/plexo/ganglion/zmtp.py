@@ -192,7 +192,7 @@ class GanglionZmtp(GanglionExternalBase):
 
     def established(self, connection: Connection, link: Link) -> None:
         """The hand-shake is done; what is written to `link` now goes first."""
-        logger.info("%r: connected to %s (%s)", self, connection.peer, connection.role.name)
+        logger.info("%r: %s to %s", self, connection.role.name, connection.peer)
 
     def ended(
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
