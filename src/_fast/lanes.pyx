@@ -13,6 +13,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
 from plexo._fast.completion cimport Completion, Place, Source, Target
+from plexo.exceptions import QueueFull
 from plexo._fast.tasks cimport Driven, PyIter_Send, TaskPool, as_coroutine, current_pool, running_loop
 
 # How long what waits for a reactant rests after its task was cancelled from outside.
@@ -78,6 +79,10 @@ cdef class Lane(Target):
     cdef bint full(self):
         return self.pending is not None and len(self.pending) >= self.limit
 
+    cdef object own_queue_full(self):
+        return QueueFull(f"{self.place.neuron}: {self.reactant!r} transmits its own neuron faster than it reacts; "
+                         f"{self.limit} messages wait for it, and it cannot wait for itself")
+
     cdef int queue(self, object data, object reaction_id, Completion completion, Source source) except -1:
         if self.pending is None:
             self.pending = deque()
@@ -118,8 +123,7 @@ cdef class Lane(Target):
                     dropped += 1
                 else:
                     completion.one_done(CancelledError())
-        if self.paused is not None:
-            self.paused = None
+        self.relieve()
         if self.busy and self.runner is not None and self.loop is not None and not self.loop.is_closed():
             self.runner.task.cancel()
         return dropped
@@ -127,7 +131,7 @@ cdef class Lane(Target):
     cdef int relieve(self) except -1:
         """Let paused sources go on once the queue is half empty."""
         cdef Source source
-        if self.paused is not None and 2 * len(self.pending) <= self.limit:
+        if self.paused is not None and (self.pending is None or 2 * len(self.pending) <= self.limit):
             paused, self.paused = self.paused, None
             for source in paused:
                 source.blocked -= 1
@@ -142,6 +146,9 @@ cdef class Lane(Target):
                 self.give_up()
                 return self.offer(data, reaction_id, completion, pool, source)
             if completion is not None and self.running:
+                if self.full():
+                    completion.one_done(self.own_queue_full())
+                    return 0
                 completion.one_done(None)
                 completion = None
             self.queue(data, reaction_id, completion, source)
@@ -267,6 +274,8 @@ cdef class Lane(Target):
                 self.give_up()
                 return self.deliver(data, reaction_id)
             if self.running:
+                if self.full():
+                    raise self.own_queue_full()
                 self.queue(data, reaction_id, None, None)
                 return None
             completion = Completion.__new__(Completion)

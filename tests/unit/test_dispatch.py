@@ -334,6 +334,29 @@ def test_a_plain_reactant_may_transmit_its_own_neuron_without_recursion() -> Non
     assert seen == list(range(5001))
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_reactant_that_floods_itself_is_told(others: int) -> None:
+    async def main() -> None:
+        plexus = Plexus(receive_queue=10)
+        seen: list[int] = []
+
+        @plexus.on(tick)
+        async def react(data: Tick) -> None:
+            seen.append(data.n)
+            if data.n == 0:
+                with pytest.raises(QueueFull, match="own neuron"):  # noqa: PT012 - the eleventh
+                    for n in range(1, 100):
+                        await plexus.transmit(Tick(n))
+
+        if others:
+            plexus.on(tick)(lambda data: None)
+        await plexus.transmit(Tick(0))
+        await until(lambda: len(seen) == 11)
+        assert seen == list(range(11))
+
+    run(main())
+
+
 def test_reactants_of_two_neurons_may_call_each_other() -> None:
     from tests.support import Reading, reading
 

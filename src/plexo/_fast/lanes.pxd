@@ -17,6 +17,7 @@ cdef class Lane(Target):
     cdef object call(self, object data, object reaction_id)
     cdef int work_through(self, TaskPool pool) except -1
     cdef int settle(self, object error) except -1
+    cdef object own_queue_full(self)
     cdef int queue(self, object data, object reaction_id, Completion completion, Source source) except -1
     cdef int relieve(self) except -1
     cdef int give_up(self) except -1
