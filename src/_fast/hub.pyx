@@ -83,6 +83,10 @@ cdef class Hub:
         if self.flush_handle is not None:
             self.flush_handle.cancel()
             self.flush_handle = None
+        # What they hold is sent when they are started again; a list left here would keep the next flush from its turn.
+        for link in self.dirty:
+            link.is_dirty = False
+        self.dirty = []
         self.loop = None
         self.pool = None
         self.seen_at = 0
@@ -112,7 +116,6 @@ cdef class Hub:
 
     def close(self, error):
         """No more sending: everybody who waits for room gets `error`."""
-        self.closed = True
         waiting, self.waiting = self.waiting, deque()
         for waiter, _, _ in waiting:
             if waiter is not None and not waiter.done() and not waiter.get_loop().is_closed():

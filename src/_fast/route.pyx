@@ -11,7 +11,7 @@
 from asyncio import CancelledError
 from types import GenericAlias
 
-from plexo._fast.completion cimport Completion, Source, Target
+from plexo._fast.completion cimport Completion, Source, Target, raise_errors
 from plexo._fast.dispatch cimport Fanout
 from plexo._fast.synapse cimport Synapse, as_payload
 from plexo._fast.tasks cimport TaskPool
@@ -25,34 +25,24 @@ cdef enum:
     CHECK_BYTES = 32768
 
 
-async def settle(list waiting, local):
-    """Await local reactants, then room on the links; a cancelled sender withdraws what was not accepted yet."""
-    try:
-        if local is not None:
-            await local
-    except CancelledError:
-        withdraw(waiting)
-        raise
-    except BaseException as error:
-        await all_of(waiting)
-        raise error
-    await all_of(waiting)
+async def settle(list waiting, list errors):
+    """Await reactants and room on the links, every one of them, then raise all `errors`.
 
-
-async def all_of(list waiting):
-    try:
-        for one in waiting:
+    A cancelled sender withdraws what was not accepted yet.
+    """
+    for position, one in enumerate(waiting):
+        try:
             await one
-    except CancelledError:
-        withdraw(waiting)
-        raise
-
-
-cdef withdraw(list waiting):
-    for one in waiting:
-        cancel = getattr(one, "cancel", None)
-        if cancel is not None:
-            cancel()
+        except CancelledError:
+            for left in waiting[position:]:
+                cancel = getattr(left, "cancel", None)
+                if cancel is not None:
+                    cancel()
+            raise
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise_errors(errors)
 
 
 cdef class Arrival(Target):
@@ -191,7 +181,9 @@ cdef class Route:
             return local
         if local is None and len(waiting) == 1:
             return waiting[0]
-        return settle(waiting, local)
+        if local is not None:
+            waiting.insert(0, local)
+        return settle(waiting, [])
 
     cdef object transmit_tracked(self, object data, object reaction_id):
         cdef Synapse synapse
@@ -210,23 +202,28 @@ cdef class Route:
                 pending = synapse.send(payload)
                 if pending is not None:
                     waiting.append(pending)
-        errors = None
+        errors = []
         for ganglion in self.inside:
             if ganglion not in visited:
                 visited.add(ganglion)
                 try:
                     pending = ganglion._enter(data, self.neuron, reaction_id)
-                except Exception as error:
-                    errors = error
-                else:
                     if pending is not None:
                         waiting.append(pending)
-        local = self.local.deliver(data, given)
-        if errors is not None:
-            raise errors
+                except Exception as error:
+                    errors.append(error)
+        try:
+            local = self.local.deliver(data, given)
+            if local is not None:
+                waiting.insert(0, local)
+        except Exception as error:
+            errors.append(error)
+        # An awaitable that nobody awaits is a reactant that is not finished: errors wait for the others.
         if waiting:
-            return settle(waiting, local)
-        return local
+            return settle(waiting, errors)
+        if errors:
+            raise_errors(errors)
+        return None
 
     cdef int transmit_now(self, object data, object reaction_id) except -1:
         cdef Synapse synapse
@@ -247,6 +244,8 @@ cdef class Route:
             if synapse.owner not in visited and synapse.wanted_outside():
                 if payload is None:
                     payload = self.encoded(data)
+                if reaction_id is not None:
+                    visited.add(synapse.owner)
                 synapse.send(payload)
         if self.inside:
             visited.add(self.plexus)

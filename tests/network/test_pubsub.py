@@ -331,6 +331,41 @@ def test_bad_arguments_name_the_argument(
         GanglionZmqTcpPubSub(**{"bind_interface": HOST, "port_pub": 0} | arguments)
 
 
+def test_what_a_loop_left_unflushed_holds_nothing_back_in_the_next() -> None:
+    source = publisher()
+    first, second = subscriber(source), subscriber(source)
+    p, a, b = Plexus([source]), Plexus([first]), Plexus([second])
+    got_a: list[int] = []
+    got_b: list[int] = []
+    a.on(tick)(lambda data: got_a.append(data.n))
+    b.on(reading)(lambda data: got_b.append(int(data.celsius)))
+
+    async def join() -> None:
+        for plexus in (p, a, b):
+            await plexus.adapt(tick)
+            await plexus.adapt(reading)
+
+    async def leave_unflushed() -> None:
+        await join()
+        await until(lambda: subscribers(source, tick) == 1 and subscribers(source, reading) == 1)
+        for n in range(5):
+            await p.transmit(Tick(n))
+
+    async def go_on() -> None:
+        await join()
+        for n in range(5):
+            await p.transmit(Reading("b", n))
+        await until(lambda: got_b == [0, 1, 2, 3, 4], 3)  # less than a heartbeat
+        await until(lambda: got_a == [0, 1, 2, 3, 4], 3)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave_unflushed())
+    loop.close()  # without another turn
+    run(go_on())
+    for plexus in (a, b, p):
+        plexus.close()
+
+
 def test_a_ganglion_that_only_receives_binds_nothing() -> None:
     async def main() -> None:
         source = publisher()

@@ -190,6 +190,40 @@ def test_errors_pass_through_internal_ganglia_to_the_sender() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_an_error_in_one_place_lets_reactants_in_the_others_finish(late: bool) -> None:
+    async def main() -> None:
+        first, second = GanglionInproc(), GanglionInproc()
+        plexus = Plexus([first, second])
+        finished: list[str] = []
+
+        async def bad(data: Tick) -> None:
+            if late:
+                await asyncio.sleep(0)
+            raise ZeroDivisionError
+
+        async def worse(data: Tick) -> None:
+            raise KeyError
+
+        async def good(data: Tick) -> None:
+            await asyncio.sleep(0.002)
+            finished.append("good")
+
+        await first.react(tick, [bad])
+        await second.react(tick, [good])
+        await plexus.react(tick, [worse])
+        with pytest.raises(Exception) as caught:
+            await plexus.transmit(Tick(1))
+        errors = getattr(caught.value, "exceptions", None) or (
+            caught.value,
+            *caught.value.plexo_other_errors,  # type: ignore[attr-defined]
+        )
+        assert {type(error) for error in errors} == {ZeroDivisionError, KeyError}
+        assert finished == ["good"]
+
+    run(main())
+
+
 def test_a_ganglion_joined_later_takes_up_what_is_adapted() -> None:
     async def main() -> None:
         bus = GanglionInproc()

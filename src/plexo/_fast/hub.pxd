@@ -29,7 +29,6 @@ cdef class Hub:
     cdef unsigned long seen_thread
     cdef object waiting
     cdef Py_ssize_t cancelled
-    cdef bint closed
     cdef bint admitting
     cdef uint8_t *scratch
     cdef bint scratch_in_use
