@@ -549,6 +549,30 @@ def test_closing_returns_within_a_second_though_the_peer_never_reads() -> None:
     run(main())
 
 
+def test_closing_returns_within_a_second_though_the_peer_sends_without_end() -> None:
+    class Endless:
+        """A socket that always has more to read."""
+
+        family = socket.AF_INET
+
+        def shutdown(self, how: int) -> None: ...
+
+        def recv(self, size: int) -> bytes:
+            return bytes(size)
+
+    async def main() -> None:
+        left = bound()
+        async with Plexus([connecting(left)]), left:
+            await until(lambda: left.hub.links)
+            connection: Any = left.hub.links[0].connection
+            real, connection.socket = connection.socket, Endless()
+            assert not connection.finish_sending()
+            assert not connection.finish_sending()
+            connection.socket = real
+
+    run(main())
+
+
 def test_close_after_the_last_loop_ended_and_twice() -> None:
     left = bound()
     a, b = Plexus([left]), Plexus([connecting(left)])
