@@ -10,7 +10,7 @@ import msgspec
 from driver import finish, main, other_end, quantiles, report, run
 from samples import DIFFERENT, Echo, Reading, Seen, Start, echo, reading, readings, require, seen, start
 
-from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, Plexus
+from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, Plexus, Queue
 
 HOST = "127.0.0.1"
 # Publishers drop what exceeds the queue of a subscriber; here everything must arrive, so it is as long as the
@@ -199,7 +199,7 @@ def pubsub(count: int, subscribers: int) -> None:
 
 async def _pubsub(count: int, subscribers: int) -> None:
     warm_up = max(DIFFERENT, count // 10 // DIFFERENT * DIFFERENT)
-    ganglion = GanglionZmqTcpPubSub(HOST, 0, send_queue_bytes=SEND_QUEUE_BYTES)
+    ganglion = GanglionZmqTcpPubSub(HOST, 0, send_queue=Queue("drop_newest", bytes=SEND_QUEUE_BYTES))
     async with Plexus([ganglion]) as plexus:
         peers = [
             other_end(__file__, "pubsub-peer", ganglion.port_pub, warm_up, count, output=True)

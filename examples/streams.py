@@ -3,12 +3,12 @@
 
     python examples/streams.py
 
-A stream is bounded: when `limit` messages wait in it, whoever transmits waits too. Leaving the loop ends it.
+A stream is bounded: when its queue is full, whoever transmits waits too. Leaving the loop ends it.
 """
 
 import asyncio
 
-from plexo import Neuron, Plexus
+from plexo import Neuron, Plexus, Queue
 
 count = Neuron(int, "org.brewery.example", type_name_alias="Count")
 stop = Neuron(str, "org.brewery.example", type_name_alias="Stop")
@@ -24,7 +24,7 @@ async def produce(plexus: Plexus) -> None:
 async def main() -> None:
     async with Plexus() as plexus:
         # From here on messages are kept for us. A stream kept in a variable needs `async with`, or close().
-        async with plexus.stream(count, limit=2) as numbers, plexus.stream(stop) as stops:
+        async with plexus.stream(count, Queue(messages=2)) as numbers, plexus.stream(stop) as stops:
             producing = asyncio.create_task(produce(plexus))
             async for number in numbers:
                 print(f"received {number}")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from plexo import Namespace, Neuron
+from plexo._fast.books import Tally
 
 T = TypeVar("T")
 
@@ -60,6 +61,26 @@ async def until(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -
 
 async def within(awaitable: Awaitable[T], timeout_s: float = TIMEOUT_S) -> T:
     return await asyncio.wait_for(awaitable, timeout_s)
+
+
+class Keeper:
+    """What a Fanout wants of its owner: counts, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self.errors: list[BaseException] = []
+        self.episodes: list[tuple[str, object]] = []
+
+    def _reactant_failed(
+        self, error: BaseException, reactant: object, neuron: object, peer: str, data: object, payload: object
+    ) -> None:
+        self.errors.append(error)
+
+    def _dropping(self, neuron: object, reactant: object, policy: str) -> None:
+        self.episodes.append(("dropping", policy))
+
+    def _stopped_dropping(self, neuron: object, reactant: object, count: int) -> None:
+        self.episodes.append(("stopped", count))
 
 
 GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)

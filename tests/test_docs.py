@@ -197,20 +197,20 @@ _OTHER_NAMES = {"isinstance", "None", "bytes", "sendmsg"}
 
 
 def test_limits_in_security_are_the_ones_in_the_code() -> None:
-    from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
+    from plexo._fast.books import MAX_TALLIES
+    from plexo._fast.dispatch import DEFAULT_QUEUE
     from plexo._fast.envelope import MAX_PAYLOAD, MAX_SEGMENTS
     from plexo._proto.subscriptions import MAX_TOPIC_BYTES, MAX_TOPICS
     from plexo._proto.zmtp_handshake import MAX_HANDSHAKE_COMMAND
     from plexo.codec.pickle_codec import _MAX_NESTED_TUPLES
     from plexo.ganglion import zmtp
-    from plexo.statistics import MAX_TALLIES
 
     rows = dict(re.findall(r"^\| (`.+?) \| (.+?) \|", (ROOT / "SECURITY.md").read_text(), re.MULTILINE))
     expected = {
         "`max_frame_bytes`": f"{zmtp.DEFAULT_MAX_FRAME_BYTES >> 30} GiB",
-        "`send_queue_bytes`": f"{zmtp.DEFAULT_SEND_QUEUE_BYTES >> 20} MiB (pair), "
-        f"{zmtp.DEFAULT_PUBLISH_QUEUE_BYTES >> 20} MiB (publish)",
-        "`receive_queue`": f"{DEFAULT_QUEUE_MESSAGES} messages",
+        "`send_queue`": f"{zmtp.DEFAULT_PAIR_QUEUE.bytes >> 20} MiB (pair), "
+        f"{zmtp.DEFAULT_PUBLISH_QUEUE.bytes >> 20} MiB (publish)",
+        "`receive_queue`": f"{DEFAULT_QUEUE.messages} messages or {DEFAULT_QUEUE.bytes >> 20} MiB",
         "`handshake_timeout_s`": f"{zmtp.DEFAULT_HANDSHAKE_TIMEOUT_S:.0f} s",
         "`MAX_HANDSHAKES`": f"{zmtp.MAX_HANDSHAKES} connections",
         "`MAX_LINKS`": f"{zmtp.MAX_LINKS} connections",

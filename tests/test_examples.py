@@ -139,7 +139,7 @@ def test_pubsub_counts() -> None:
 
 def test_own_codec() -> None:
     with Example("own_codec.py") as example:
-        output = example.output(expected_errors=r"11 bytes for \S+\.point3f do not decode")
+        output = example.output(expected_errors=r"11 bytes from 127.0.0.1 for \S+\.point3f do not decode")
     assert output.splitlines() == [
         "org.brewery.robot.Point.point3f: Point(x=1.0, y=2.5, z=-3.0)",
         "undecodable messages: 1",

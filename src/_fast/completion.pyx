@@ -5,21 +5,49 @@ import asyncio
 import sys
 from asyncio import CancelledError
 
+from libc.stdint cimport uint64_t
+
+from plexo._fast.books cimport Ledger, Tally
 from plexo._fast.tasks cimport TaskPool, Work
+from plexo.statistics import Cause
+
+cdef object REACTANT_ERROR = Cause.REACTANT_ERROR
 
 
 cdef class Place:
-    """Where reactants of one neuron are. report(error, reactant, neuron) is told of errors that nobody awaits."""
+    """Where reactants of one neuron are. `owner`, if there is one, is told what nobody awaits:
 
-    cdef int failed(self, object error, object reactant) except -1:
-        self.errors += 1
-        if self.report is not None:
-            self.report(error, reactant, self.neuron)
+    owner._tally                                                counts, by cause, neuron and peer
+    owner._reactant_failed(error, reactant, neuron, peer, data, payload)
+    owner._dropping(neuron, reactant, policy)                   a reactant's queue begins to drop
+    owner._stopped_dropping(neuron, reactant, count)            it is half empty again
+    """
+
+    cdef int settle_in(self, object neuron, object owner) except -1:
+        self.neuron = neuron
+        self.name = neuron.name
+        self.owner = owner
+        self.tally = Tally.__new__(Tally) if owner is None else owner._tally
+        return 0
+
+    cdef int count(self, object cause, Source source, uint64_t count) except -1:
+        self.tally.add(cause, self.name, "" if source is None else source.host, count)
+        return 0
+
+    cdef int failed(self, object error, object reactant, Source source, object data, object payload) except -1:
+        self.count(REACTANT_ERROR, source, 1)
+        if self.owner is not None:
+            self.owner._reactant_failed(error, reactant, self.neuron, "" if source is None else source.host, data,
+                                        payload)
         return 0
 
 
 cdef class Source:
     """Something that messages come from and that can be told to stop reading for a while."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.host = ""
+        self.receiving = Ledger.__new__(Ledger)
 
     cdef int resume(self) except -1:
         return 0
@@ -31,15 +59,26 @@ cdef class Completion:
     cdef int one_done(self, object error) except -1:
         if error is not None:
             if self.detached:
-                self.place.failed(error, None)
+                self.place.failed(error, None, None, None, None)
             elif self.errors is None:
                 self.errors = [error]
             else:
                 self.errors.append(error)
         self.waiting -= 1
-        if self.waiting == 0 and self.future is not None and not self.future.done():
-            self.future.set_result(None)
+        if self.waiting == 0:
+            if self.future is not None and not self.future.done():
+                self.future.set_result(None)
+            if self.settled is not None:
+                settled, self.settled = self.settled, None
+                if self.errors is not None and self.cause is None:
+                    self.cause = REACTANT_ERROR
+                settled(self.cause, self.errors)
         return 0
+
+    cdef int one_lost(self, object cause) except -1:
+        """A queue dropped it by its policy. The local sender has nothing more to wait for; a peer that asked is told."""
+        self.cause = cause
+        return self.one_done(None)
 
     def __await__(self):
         return self.wait().__await__()
@@ -73,14 +112,30 @@ cdef int raise_errors(list errors) except -1:
 
 
 cdef class Target(Work):
-    """One receiver of a neuron's messages: a reactant's lane, or a port into a plexus."""
+    """One receiver of a neuron's messages: a reactant's lane, a stream, or a port into a plexus."""
 
-    cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
-                   Source source) except -1:
-        """Take one message: now, or into the queue. `completion` (or None) learns when it is done."""
+    def __cinit__(self, *args):
+        self.ledger = Ledger.__new__(Ledger)
+
+    @property
+    def book(self):
+        """A statistics.Book of what this receiver got."""
+        return self.ledger.book(self.queued())
+
+    cdef Py_ssize_t queued(self) noexcept:
+        """What waits, and what the receiver has in hand."""
         return 0
 
-    cdef bint full(self):
+    cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
+                   Source source, object payload) except -1:
+        """Take one message: now, or into the queue. `completion` (or None) learns when it is done.
+
+        `payload` is what `data` was decoded from; None for a local message.
+        """
+        return 0
+
+    cdef bint refuses(self):
+        """Whether a sender would have to wait, or be refused, now."""
         return False
 
     cdef int revive(self) except -1:

@@ -14,29 +14,38 @@ A reactant that transmits its own neuron would wait for itself; such a message i
 
 from types import GenericAlias
 
-from plexo._fast.completion cimport Completion, Place, Source, Target, raise_errors
-from plexo._fast.lanes cimport Lane
-from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
+from libc.stdint cimport uint64_t
 
-# Messages that may wait for one reactant (received ones; see the module's text).
-DEFAULT_QUEUE_MESSAGES = 1000
+from plexo._fast.books cimport Ledger
+from plexo._fast.completion cimport Completion, Place, Source, Target, raise_errors
+from plexo._fast.inbox cimport Inbox
+from plexo._fast.lanes cimport Lane
+from plexo._fast.queues cimport Queue
+from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
+from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES
+from plexo.statistics import Cause, ReactantStats
+
+cdef object REMOVED = Cause.REMOVED
+
+# The same in bytes, for messages that came over a link.
+DEFAULT_QUEUE_BYTES = 64 << 20
+DEFAULT_QUEUE = Queue("block", DEFAULT_QUEUE_MESSAGES, DEFAULT_QUEUE_BYTES)
 
 
 cdef class Fanout(Place):
     """The reactants of one neuron at one place, and how a message reaches them.
 
-    report(error, reactant, neuron) is called for errors that nobody awaits.
+    owner (or None) is told of what nobody awaits, see Place. `queue` bounds what waits for each reactant.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __cinit__(self, neuron, report, Py_ssize_t limit=DEFAULT_QUEUE_MESSAGES):
-        if limit < 1:
-            raise ValueError(f"limit: expected at least 1 message, got {limit}")
-        self.neuron = neuron
-        self.report = report
+    def __cinit__(self, neuron, owner, Queue queue=DEFAULT_QUEUE):
+        self.settle_in(neuron, owner)
         self.targets = ()
-        self.limit = limit
+        self.queue = queue
+        self.gone = Ledger.__new__(Ledger)
+        self.leaving = []
 
     def __len__(self):
         return self.count
@@ -48,21 +57,39 @@ cdef class Fanout(Place):
 
     @property
     def queued(self):
-        """Messages waiting for a busy reactant, over all reactants."""
+        """Messages that wait for reactants or are in their hands, over all of them."""
         cdef Target target
-        waiting = 0
-        for target in self.targets:
-            if isinstance(target, Lane) and (<Lane>target).pending:
-                waiting += len((<Lane>target).pending)
-        return waiting
+        cdef Py_ssize_t queued = 0
+        for target in (*self.targets, *self.leaving):
+            queued += target.queued()
+        return queued
 
-    def add(self, reactant):
-        """Add a reactant; False if it is there already."""
+    def reactant_stats(self):
+        """A ReactantStats for each reactant and stream, in the order they were added."""
+        return tuple([ReactantStats(target.reactant, target.book) for target in self.targets
+                      if isinstance(target, Inbox)])
+
+    cdef int add_up(self, Ledger total) except -1:
+        """Add the books of all receivers, also of those that were removed."""
+        cdef Target target
+        for target in (*self.targets, *self.leaving):
+            total.absorb(target.ledger)
+        return total.absorb(self.gone)
+
+    @property
+    def book(self):
+        """A statistics.Book over all receivers, also those that were removed."""
+        cdef Ledger total = Ledger.__new__(Ledger)
+        self.add_up(total)
+        return total.book(self.queued)
+
+    def add(self, reactant, Queue queue=None):
+        """Add a reactant, with a queue of its own or the usual one; False if it is there already."""
         cdef Target target
         for target in self.targets:
             if target.reactant == reactant:
                 return False
-        self.add_target(Lane.__new__(Lane, self, reactant, self.limit))
+        self.add_target(Lane.__new__(Lane, self, reactant, self.queue if queue is None else queue))
         return True
 
     def remove(self, reactant):
@@ -89,26 +116,26 @@ cdef class Fanout(Place):
         return 0
 
     cdef int remove_target(self, Target target) except -1:
-        cdef Completion completion
         cdef Target left
         self.targets = tuple([known for known in self.targets if known is not target])
         self.count = len(self.targets)
         self.wants_reaction = False
         for left in self.targets:
             self.wants_reaction = self.wants_reaction or left.wants_reaction
-        if isinstance(target, Lane) and (<Lane>target).pending:
-            dropped = list((<Lane>target).pending)
-            (<Lane>target).pending.clear()
-            (<Lane>target).relieve()
-            for _, _, completion in dropped:
-                if completion is not None:
-                    completion.one_done(None)
+        if isinstance(target, Inbox):
+            (<Inbox>target).drop_all(REMOVED)
+        # What a reactant has begun it finishes; then its book is closed into the sum.
+        self.leaving.append(target)
+        for left in tuple(self.leaving):
+            if left.queued() == 0:
+                self.gone.absorb(left.ledger)
+                self.leaving.remove(left)
         return 0
 
-    cdef bint would_wait(self):
+    cdef bint refuses(self):
         cdef Target target
         for target in self.targets:
-            if target.full():
+            if target.refuses():
                 return True
         return False
 
@@ -137,7 +164,7 @@ cdef class Fanout(Place):
             pool.entered = None
         try:
             for target in self.targets:
-                target.offer(data, reaction_id, completion, pool, None)
+                target.offer(data, reaction_id, completion, pool, None, None)
         finally:
             if pool is not None:
                 pool.finish()
@@ -150,7 +177,7 @@ cdef class Fanout(Place):
         return completion
 
     cdef int deliver_now(self, object data, object reaction_id) except -1:
-        """A local message that nobody waits for (see Lane.deliver_now); the caller has asked `would_wait`."""
+        """A local message that nobody waits for (see Lane.deliver_now); the caller has asked `refuses`."""
         cdef Completion completion
         cdef TaskPool pool = None
         if self.count == 1 and type(self.targets[0]) is Lane:
@@ -167,10 +194,12 @@ cdef class Fanout(Place):
         completion.detached = True
         return 0
 
-    cdef int post(self, object data, object reaction_id, TaskPool pool, Source source) except -1:
+    cdef int post(self, object data, object reaction_id, Completion completion, TaskPool pool, Source source,
+                  object payload) except -1:
+        """What came from elsewhere: nobody here waits. `completion` where a peer asked to be told."""
         cdef Target target
         for target in self.targets:
-            target.offer(data, reaction_id, None, pool, source)
+            target.offer(data, reaction_id, completion, pool, source, payload)
         return 0
 
     def revive(self):
@@ -183,7 +212,7 @@ cdef class Fanout(Place):
         """The end: cancel suspended reactants, drop what waits for them; how many messages that were."""
         cdef Target target
         dropped = 0
-        for target in self.targets:
+        for target in (*self.targets, *self.leaving):
             dropped += target.cancel()
         return dropped
 
@@ -195,13 +224,13 @@ cdef class Fanout(Place):
         """`post` for Python callers: nobody waits, errors are reported."""
         cdef TaskPool pool = None
         if running_loop() is None:
-            self.post(data, reaction_id, None, None)
+            self.post(data, reaction_id, None, None, None, None)
             return
         pool = current_pool()
         entered, previous = pool.entered, pool.previous
         pool.entered = None
         try:
-            self.post(data, reaction_id, pool, None)
+            self.post(data, reaction_id, None, pool, None, None)
         finally:
             pool.finish()
             pool.entered = entered

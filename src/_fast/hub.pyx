@@ -11,11 +11,14 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from plexo._fast.completion cimport Source
+from plexo._fast.books cimport tick
 from plexo._fast.outbox cimport Outbox
+from plexo._fast.queues cimport DROP_OLDEST, LATEST, Queue, Waiting
+from plexo._fast.sending cimport Outlet, Sending
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
 from plexo._fast.topics cimport TopicTable
+from plexo.statistics import LinkStats
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -44,16 +47,17 @@ cdef double monotonic() noexcept:
     return <double>now.tv_sec + 1e-9 * <double>now.tv_nsec
 
 
-cdef class Hub:
+cdef class Hub(Sending):
     """What the links of one ganglion share: topics, event loop, receive buffer, limits, and who waits to send."""
 
-    def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, size_t send_queue_bytes):
+    def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, Queue send_queue):
         self.owner = owner
         self.topics = topics
         self.is_pair = is_pair
         self.max_frame_bytes = max_frame_bytes
-        self.send_queue_bytes = send_queue_bytes
-        self.links = []
+        self.send_queue = send_queue
+        self.tally = owner._tally
+        self.backlog = Waiting.__new__(Waiting, send_queue)
         self.dirty = []
         self.waiting = deque()
         self.scratch = <uint8_t *>malloc(SCRATCH_BYTES)
@@ -90,14 +94,10 @@ cdef class Hub:
         self.loop = None
         self.pool = None
         self.seen_at = 0
-        kept = deque()
-        for entry in self.waiting:
-            waiter = entry[0]
-            if waiter is None:
-                kept.append(entry)
-            elif not waiter.done() and not waiter.get_loop().is_closed():
+        waiting, self.waiting = self.waiting, deque()
+        for waiter, _, _ in waiting:
+            if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.cancel()
-        self.waiting = kept
 
     def add(self, Line link):
         self.links.append(link)
@@ -113,18 +113,21 @@ cdef class Hub:
             self.links.remove(link)
         if self.pair_link is link:
             self.pair_link = None
+        if self.waiting and not self.is_pair:
+            # Everybody may have waited for this one subscriber.
+            self.admit()
 
     def close(self, error):
         """No more sending: everybody who waits for room gets `error`."""
         waiting, self.waiting = self.waiting, deque()
         for waiter, _, _ in waiting:
-            if waiter is not None and not waiter.done() and not waiter.get_loop().is_closed():
+            if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_exception(error)
 
     @property
     def waiting_messages(self):
-        """Messages whose senders wait for room or for a peer."""
-        return len(self.waiting)
+        """Messages not accepted yet: their senders wait for room or for a peer."""
+        return sum([not entry[0].done() for entry in self.waiting])
 
     cdef int here(self) except -1:
         """Be on the running loop: 1.0's users run one ganglion under several, one after another."""
@@ -190,7 +193,7 @@ cdef class Hub:
         if future.cancelled():
             self.cancelled += 1
             if 2 * self.cancelled > len(self.waiting):
-                self.waiting = deque([entry for entry in self.waiting if entry[0] is None or not entry[0].done()])
+                self.waiting = deque([entry for entry in self.waiting if not entry[0].done()])
                 self.cancelled = 0
 
     cdef int admit(self) except -1:
@@ -201,29 +204,25 @@ cdef class Hub:
         self.admitting = True
         self.now = monotonic()
         try:
-            while self.waiting and self.has_room():
-                future, synapse, payload = self.waiting.popleft()
-                if future is not None and future.done():  # cancelled: withdrawn
-                    continue
-                synapse.push(payload)
-                if future is not None:
+            if self.pair_link is not None and self.backlog.length():
+                self.pair_link.refill()
+            while self.waiting:
+                future, synapse, payload = self.waiting[0]
+                if not future.done():  # cancelled: withdrawn
+                    if not synapse.has_room():
+                        break
+                    synapse.push(payload)
                     future.set_result(None)
-                self.touch(self.pair_link)
+                self.waiting.popleft()
         finally:
             self.admitting = False
         return 0
 
     cdef bint has_room(self) except -1:
         """Whether the pair's link is up and takes one more message now."""
-        cdef Line link = self.pair_link
-        if link is None:
-            return False
-        if link.outbox.queued_bytes >= self.send_queue_bytes and not link.writing:
-            link.flush()
-        return link.open and link.outbox.queued_bytes < self.send_queue_bytes
+        return self.pair_link is not None and self.backlog.length() == 0 and self.pair_link.has_room()
 
-
-cdef class Line(Source):
+cdef class Line(Outlet):
     """One established connection on its event loop, and its sending half; `Link` adds the receiving half."""
 
     def start(self):
@@ -275,8 +274,53 @@ cdef class Line(Source):
                 self.hub.loop.remove_writer(self.fd)
             else:
                 self.hub.loop.add_writer(self.fd, self.on_writable)
-        if self.hub.waiting and self.hub.pair_link is self:
+        if self.backlog.told:
+            self.tell_freed(False)
+        if self.backlog.length() and not self.hub.is_pair and not self.refilling:
+            self.refill()
+        if self.hub.waiting or (self.hub.is_pair and self.backlog.length()):
             self.hub.admit()
+        return 0
+
+    cdef bint has_room(self) except -1:
+        """Whether the outbox takes one more message now."""
+        cdef Queue queue = self.hub.send_queue
+        cdef Outbox outbox = self.outbox
+        if queue.rule == DROP_OLDEST or queue.rule == LATEST:
+            if outbox.queued_bytes >= FLUSH_BYTES and not self.writing:
+                self.flush()
+            return self.open and not self.writing
+        if (outbox.queued_bytes >= queue.most_bytes or outbox.held >= queue.most) and not self.writing:
+            self.flush()
+        return (self.open and outbox.queued_bytes < queue.most_bytes
+                and (outbox.held < queue.most or outbox.waiting() < queue.most))
+
+    cdef int refill(self) except -1:
+        """From the backlog into the outbox, while there is room; the outbox is flushed at the end of the turn."""
+        cdef Synapse synapse
+        cdef Waiting backlog = self.backlog
+        self.refilling = True
+        self.hub.now = monotonic()
+        try:
+            while backlog.length() and self.has_room():
+                _, synapse, payload = backlog.pop()
+                synapse.lay_out(self, payload)
+                if self.hub.is_pair:
+                    tick(self.sending.accepted)
+                self.hub.touch(self)
+        finally:
+            self.refilling = False
+        return 0
+
+    cdef int tell_freed(self, bint ended) except -1:
+        """Say once that nothing is dropped any more: the queue is half empty, or the link has ended."""
+        cdef Queue queue = self.hub.send_queue
+        if not ended and not (self.outbox.queued_bytes <= queue.most_bytes // 2 and self.outbox.held <= queue.most // 2
+                              and self.backlog.half_empty()):
+            return 0
+        lost, self.backlog.lost = self.backlog.lost, 0
+        self.backlog.told = False
+        self.hub.owner._queue_freed(self, lost)
         return 0
 
     cdef bint unfinished(self) noexcept:
@@ -309,12 +353,36 @@ cdef class Line(Source):
             return []
         self.stop()
         self.open = False
+        unsent = self.outbox.take_unsent()
+        if self.hub.is_pair:
+            # Taken back: these are not this link's any more.
+            for _, messages in unsent:
+                self.sending.accepted -= <uint64_t>messages
         self.hub.discard(self)
-        return self.outbox.take_unsent()
+        if self.backlog.told and not self.hub.is_pair:
+            self.tell_freed(True)
+        return unsent
+
+    def drop_backlog(self, cause):
+        """For a subscriber that is gone: what waited for it, and how many messages that were."""
+        cdef Synapse synapse
+        entries = self.backlog.clear()
+        for _, synapse, _ in entries:
+            self.hub.drop(synapse, self, cause)
+        return len(entries)
 
     def inherit(self, unsent):
         """First in line on this link: what `close` of its predecessor gave."""
+        for _, messages in unsent:
+            self.sending.accepted += <uint64_t>messages
         self.outbox.put_back(unsent)
+
+    def stats(self, peer):
+        """LinkStats of this link, whose peer's address is `peer`."""
+        self.sending.delivered = self.outbox.taken()
+        queued = self.outbox.waiting() + (0 if self.hub.is_pair else self.backlog.length())
+        return LinkStats(peer, self.receiving.book(0), self.sending.book(queued), self.received_bytes,
+                         self.outbox.sent_bytes, self.outbox.queued_bytes)
 
     @property
     def reading_now(self):
@@ -323,4 +391,5 @@ cdef class Line(Source):
 
     @property
     def unsent_messages(self):
+        """Messages not wholly with the system."""
         return self.outbox.waiting()

@@ -5,64 +5,34 @@ While the reactant's coroutine is suspended the lane is busy and later messages 
 notices. See `dispatch` for the two ways in.
 """
 
-import inspect
 from asyncio import CancelledError
-from collections import deque
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from plexo._fast.completion cimport Completion, Place, Source, Target
-from plexo.exceptions import QueueFull
+from plexo._fast.books cimport tick
+from plexo._fast.completion cimport Completion, Place, Source
+from plexo._fast.inbox cimport Inbox
 from plexo._fast.tasks cimport Driven, PyIter_Send, TaskPool, as_coroutine, current_pool, running_loop
+from plexo.arity import reactant_arity
+from plexo.exceptions import QueueFull
+from plexo.statistics import Cause
+
+cdef object CANCELLED = Cause.CANCELLED
+cdef object CLOSED = Cause.CLOSED
+cdef object REACTANT_ERROR = Cause.REACTANT_ERROR
+cdef object WITHDRAWN = Cause.WITHDRAWN
 
 # How long what waits for a reactant rests after its task was cancelled from outside.
 cdef double HALT_PAUSE_S = 0.05
 
 
-def reactant_arity(reactant):
-    """How many of (data, neuron, reaction_id) `reactant` takes: 1, 2 or 3.
-
-    Parameters with a default count where they are meant for it: behind two required ones (1.0's `reaction_id=None`), or
-    named `neuron` or `reaction_id`. So `def react(data, tank=tank)`, which binds a loop's variable, takes one.
-
-    Raises TypeError where it is not callable or takes none of these counts.
-    """
-    if not callable(reactant):
-        raise TypeError(f"reactant: expected a callable, got {type(reactant).__name__}")
-    try:
-        parameters = inspect.signature(reactant).parameters.values()
-    except ValueError:  # a builtin without a signature, such as list.append
-        return 1
-    positional = 0
-    required = 0
-    for parameter in parameters:
-        if parameter.kind == parameter.VAR_POSITIONAL:
-            positional = 3
-        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            if parameter.default is parameter.empty:
-                required += 1
-                positional += 1
-            elif positional == 0 or required >= 2 or parameter.name in ("neuron", "reaction_id"):
-                positional += 1
-        elif parameter.kind == parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-            raise TypeError(f"reactant {reactant!r} needs the keyword argument {parameter.name!r}; "
-                            "it is called with (data[, neuron[, reaction_id]])")
-    if positional == 0 or required > 3:
-        raise TypeError(f"reactant {reactant!r} takes {required or 'no'} positional arguments; expected one to three: "
-                        "(data[, neuron[, reaction_id]])")
-    return min(positional, 3)
-
-
-cdef class Lane(Target):
+cdef class Lane(Inbox):
     """One reactant with its queue."""
 
-    def __cinit__(self, Place place, reactant, Py_ssize_t limit):
-        self.place = place
-        self.reactant = reactant
+    def __cinit__(self, Place place, reactant, queue):
         self.arity = reactant_arity(reactant)
         self.wants_reaction = self.arity == 3
-        self.limit = limit
 
     cdef object call(self, object data, object reaction_id):
         if self.arity == 1:
@@ -76,31 +46,23 @@ cdef class Lane(Target):
             self.runner.task.cancel()
         return 0
 
-    cdef bint full(self):
-        return self.pending is not None and len(self.pending) >= self.limit
-
     cdef object own_queue_full(self):
         return QueueFull(f"{self.place.neuron}: {self.reactant!r} transmits its own neuron faster than it reacts; "
-                         f"{self.limit} messages wait for it, and it cannot wait for itself")
+                         f"{self.pending.length()} messages wait for it, and it cannot wait for itself")
 
-    cdef int queue(self, object data, object reaction_id, Completion completion, Source source) except -1:
-        if self.pending is None:
-            self.pending = deque()
-        self.pending.append((data, reaction_id, completion))
-        if source is not None and completion is None and len(self.pending) >= self.limit:
-            if self.paused is None:
-                self.paused = []
-            if source not in self.paused:
-                source.blocked += 1
-                self.paused.append(source)
-        return 0
+    cdef bint own_full(self) noexcept:
+        """Whether what the reactant transmits to itself, and cannot wait for, finds no place."""
+        return self.queue.waits() and self.pending is not None and self.pending.full(0, 0)
 
     cdef int give_up(self) except -1:
         """The loop that our coroutine was suspended in was closed."""
         runner, self.runner = self.runner, None
         self.loop = None
-        self.busy = self.running = self.in_hand = False
-        self.completion = None
+        self.turn += 1
+        self.busy = self.running = False
+        if self.in_hand:
+            self.completion = None
+            self.not_delivered(CANCELLED)
         if runner is not None:
             runner.abandon()
         return 0
@@ -108,58 +70,42 @@ cdef class Lane(Target):
     cdef int revive(self) except -1:
         if self.busy and self.loop is not None and self.loop.is_closed():
             self.give_up()
-        if self.pending and not self.busy:
+        if self.any_pending() and not self.busy:
             self.busy = True
             current_pool().start(self)
         return 0
 
     cdef int cancel(self) except -1:
-        cdef Completion completion
-        cdef int dropped = 0
-        if self.pending:
-            waiting, self.pending = self.pending, None
-            for _, _, completion in waiting:
-                if completion is None:
-                    dropped += 1
-                else:
-                    completion.one_done(CancelledError())
-        self.relieve()
+        cdef int dropped = self.drop_all(CLOSED)
         if self.busy and self.runner is not None and self.loop is not None and not self.loop.is_closed():
             self.runner.task.cancel()
         return dropped
 
-    cdef int relieve(self) except -1:
-        """Let paused sources go on once the queue is half empty."""
-        cdef Source source
-        if self.paused is not None and (self.pending is None or 2 * len(self.pending) <= self.limit):
-            paused, self.paused = self.paused, None
-            for source in paused:
-                source.blocked -= 1
-                if source.blocked == 0:
-                    source.resume()
-        return 0
-
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
-                   Source source) except -1:
+                   Source source, object payload) except -1:
         if self.busy:
             if self.loop is not None and self.loop.is_closed():
                 self.give_up()
-                return self.offer(data, reaction_id, completion, pool, source)
-            if completion is not None and self.running:
-                if self.full():
+                return self.offer(data, reaction_id, completion, pool, source, payload)
+            if completion is not None and self.running and source is None:
+                if self.own_full():
                     completion.one_done(self.own_queue_full())
                     return 0
                 completion.one_done(None)
                 completion = None
-            self.queue(data, reaction_id, completion, source)
+            self.enqueue(data, reaction_id, completion, source, payload)
             return 0
         self.busy = True
-        if self.pending:
+        if self.any_pending():
             # Left over from an event loop that ended: those come first.
-            self.queue(data, reaction_id, completion, source)
+            try:
+                self.enqueue(data, reaction_id, completion, source, payload)
+            except BaseException:
+                self.busy = False
+                raise
         else:
-            self.completion = completion
-            self.in_hand = True
+            tick(self.ledger.accepted)
+            self.take(data, completion, source, payload)
             error = None
             self.running = True
             try:
@@ -175,13 +121,14 @@ cdef class Lane(Target):
             except (Exception, CancelledError) as fault:
                 error = fault
             except BaseException:
-                self.in_hand = False
+                self.completion = None
+                self.not_delivered(REACTANT_ERROR)
                 self.busy = False
                 raise
             finally:
                 self.running = False
             self.settle(error)
-            if not self.pending:
+            if not self.any_pending():
                 self.busy = False
                 return 0
         return self.work_through(pool)
@@ -205,28 +152,67 @@ cdef class Lane(Target):
             coroutine = self.advance(error)
         return 0
 
-    cdef int settle(self, object error) except -1:
-        cdef Completion completion = self.completion
-        self.completion = None
+    cdef int take(self, object data, Completion completion, Source source, object payload) except -1:
+        self.completion = completion
+        self.source = source
+        if source is not None:
+            # For the dead letters, should the reactant fail.
+            self.data = data
+            self.payload = payload if self.place.keeps_payload else None
+        self.in_hand = True
+        return 0
+
+    cdef int let_go(self) except -1:
         self.in_hand = False
+        if self.source is not None:
+            self.source = None
+            self.data = self.payload = None
+        return 0
+
+    cdef int not_delivered(self, object cause) except -1:
+        """The message in hand is dropped, without a word to its sender."""
+        self.ledger.drop(cause, 1)
+        self.place.count(cause, self.source, 1)
+        return self.let_go()
+
+    cdef int settle(self, object error) except -1:
+        """The message in hand is done with: delivered, or dropped by its `error`; tell who waits for it."""
+        cdef Completion completion = self.completion
+        source, data, payload = self.source, self.data, self.payload
+        self.completion = None
+        if error is None:
+            tick(self.ledger.delivered)
+            self.let_go()
+        elif isinstance(error, CancelledError):
+            self.not_delivered(WITHDRAWN if completion is not None and completion.abandoned else CANCELLED)
+        else:
+            self.ledger.drop(REACTANT_ERROR, 1)
+            self.let_go()
+        if completion is None or completion.settled is not None:
+            if error is not None and not isinstance(error, CancelledError):
+                self.place.failed(error, self.reactant, source, data, payload)
         if completion is not None:
-            completion.one_done(error)
-        elif error is not None:
-            self.place.failed(error, self.reactant)
+            if completion.settled is not None and isinstance(error, CancelledError):
+                completion.one_lost(CANCELLED)
+            else:
+                completion.one_done(error)
         return 0
 
     cdef object advance(self, object error):
         cdef Completion completion
         if self.in_hand:
             self.settle(error)
-        while self.pending:
-            data, reaction_id, completion = self.pending.popleft()
-            if self.paused is not None:
+        while self.any_pending():
+            entry = self.pending.pop()
+            data = entry[1]
+            reaction_id = entry[2]
+            completion = entry[3]
+            if self.paused is not None or self.dropping:
                 self.relieve()
             if completion is not None and completion.abandoned:
+                self.drop(WITHDRAWN, None, entry[4])
                 continue
-            self.completion = completion
-            self.in_hand = True
+            self.take(data, completion, entry[4], entry[5])
             fault = None
             self.running = True
             try:
@@ -246,14 +232,11 @@ cdef class Lane(Target):
 
     cdef int halt(self, object error) except -1:
         if self.in_hand:
-            if self.completion is None and isinstance(error, CancelledError):
-                # The loop is ending, or somebody cancelled this very task: not a fault of the reactant.
-                self.in_hand = False
-            else:
-                self.settle(error)
+            # A cancellation: the loop is ending, or somebody cancelled this very task; not a fault of the reactant.
+            self.settle(error)
         self.busy = False
         self.loop = None
-        if self.pending and running_loop() is not None:
+        if self.any_pending() and running_loop() is not None:
             # Not at once: if the loop is being shut down, what waits is for the next one.
             running_loop().call_later(HALT_PAUSE_S, self.go_on)
         return 0
@@ -263,6 +246,14 @@ cdef class Lane(Target):
 
     cdef bint withdrawn(self):
         return self.completion is not None and self.completion.abandoned
+
+    cdef Completion queue_for(self, object data, object reaction_id):
+        """Behind others: what its sender awaits."""
+        cdef Completion completion = Completion.__new__(Completion)
+        completion.waiting = 1
+        completion.targets = (self,)
+        self.offer(data, reaction_id, completion, None, None, None)
+        return completion
 
     cdef object deliver(self, object data, object reaction_id):
         """A local message with this reactant alone: None when done, or what the sender must await."""
@@ -274,24 +265,22 @@ cdef class Lane(Target):
                 self.give_up()
                 return self.deliver(data, reaction_id)
             if self.running:
-                if self.full():
+                if self.own_full():
                     raise self.own_queue_full()
-                self.queue(data, reaction_id, None, None)
+                self.enqueue(data, reaction_id, None, None, None)
                 return None
-            completion = Completion.__new__(Completion)
-            completion.waiting = 1
-            completion.targets = (self,)
-            self.queue(data, reaction_id, completion, None)
-            return completion
-        if self.pending:
-            completion = Completion.__new__(Completion)
-            completion.waiting = 1
-            completion.targets = (self,)
-            self.offer(data, reaction_id, completion, None, None)
+            completion = self.queue_for(data, reaction_id)
+            # A policy that drops or rejects has decided already.
+            return completion if completion.waiting or completion.errors is not None else None
+        if self.any_pending():
+            completion = self.queue_for(data, reaction_id)
             finish_current()
             return completion
+        tick(self.ledger.accepted)
         self.busy = True
         self.running = True
+        self.in_hand = True
+        done = False
         try:
             if self.arity == 1:
                 result = self.reactant(data)
@@ -302,6 +291,7 @@ cdef class Lane(Target):
                 if coroutine is not None and PyIter_Send(coroutine, None, &out) == 1:
                     inline = Inline.__new__(Inline)
                     inline.lane = self
+                    inline.turn = self.turn
                     inline.coroutine = coroutine
                     inline.yielded = <object>out
                     inline.has_yielded = True
@@ -310,33 +300,45 @@ cdef class Lane(Target):
                     return inline
                 elif coroutine is not None:
                     Py_XDECREF(out)
+            done = True
             return None
         finally:
             self.running = False
             if inline is None:
-                if self.pending:
-                    self.work_through(None)
-                    finish_current()
+                self.in_hand = False
+                if done:
+                    tick(self.ledger.delivered)
                 else:
-                    self.busy = False
+                    self.ledger.drop(REACTANT_ERROR, 1)
+                self.go_on_with(None)
 
+    cdef int go_on_with(self, TaskPool pool) except -1:
+        """After a local message: what came meanwhile."""
+        if self.any_pending():
+            self.work_through(pool)
+            finish_current()
+        else:
+            self.busy = False
+        return 0
 
     cdef int deliver_now(self, object data, object reaction_id) except -1:
         """A local message that nobody waits for: raises what the reactant raises at once, reports what it raises later."""
         cdef bint suspended = False
-        cdef TaskPool pool
+        cdef bint done = False
         if self.busy:
             if self.loop is not None and self.loop.is_closed():
                 self.give_up()
                 return self.deliver_now(data, reaction_id)
-            self.queue(data, reaction_id, None, None)
+            self.enqueue(data, reaction_id, None, None, None)
             return 0
-        if self.pending:
-            self.offer(data, reaction_id, None, None, None)
+        if self.any_pending():
+            self.offer(data, reaction_id, None, None, None, None)
             finish_current()
             return 0
+        tick(self.ledger.accepted)
         self.busy = True
         self.running = True
+        self.in_hand = True
         try:
             if self.arity == 1:
                 result = self.reactant(data)
@@ -346,14 +348,16 @@ cdef class Lane(Target):
                 coroutine = as_coroutine(result)
                 if coroutine is not None:
                     suspended = drive_alone(self, coroutine)
+            done = True
         finally:
             self.running = False
             if not suspended:
-                if self.pending:
-                    self.work_through(None)
-                    finish_current()
+                self.in_hand = False
+                if done:
+                    tick(self.ledger.delivered)
                 else:
-                    self.busy = False
+                    self.ledger.drop(REACTANT_ERROR, 1)
+                self.go_on_with(None)
         return 0
 
 
@@ -371,7 +375,6 @@ cdef bint drive_alone(Lane lane, object coroutine) except -1:
     pool.entered = None
     try:
         if pool.drive(lane, coroutine) == 0:
-            lane.in_hand = True
             lane.completion = None
             lane.loop = pool.loop
             return True
@@ -392,6 +395,7 @@ cdef class Inline(Driven):
     """The rest of a suspended reactant, driven by the task that awaits the ``transmit``."""
 
     cdef Lane lane
+    cdef unsigned long turn
     cdef object coroutine
     cdef object yielded
     cdef bint has_yielded
@@ -404,19 +408,27 @@ cdef class Inline(Driven):
                 if close is not None:
                     close()
             finally:
-                self.release()
+                self.release(CANCELLED)
 
     def __del__(self):
         # Never awaited, or dropped with its loop: the lane must not stay busy for ever.
         if self.coroutine is not None and self.lane is not None:
             self.close()
 
-    cdef int release(self) except -1:
+    cdef int release(self, object cause) except -1:
+        """The reactant has ended: delivered where `cause` is None."""
         cdef Lane lane = self.lane
         self.coroutine = None
+        if lane.turn != self.turn:  # given up with its loop; the lane has gone on
+            return 0
         lane.running = False
         lane.loop = None
-        if lane.pending and running_loop() is not None:
+        if cause is None:
+            tick(lane.ledger.delivered)
+            lane.let_go()
+        else:
+            lane.not_delivered(cause)
+        if lane.any_pending() and running_loop() is not None:
             current_pool().start(lane)
         else:
             lane.busy = False
@@ -442,8 +454,12 @@ cdef class Inline(Driven):
             else:
                 Py_XDECREF(out)
                 raise StopIteration
-        except BaseException:
-            self.release()
+        except StopIteration:
+            self.release(None)
+            raise
+        except BaseException as fault:
+            # Counted here, raised to the sender.
+            self.release(WITHDRAWN if isinstance(fault, CancelledError) else REACTANT_ERROR)
             raise
         self.lane.running = False
         return result

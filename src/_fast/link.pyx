@@ -18,13 +18,19 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
+from plexo._fast.books cimport Ledger, tick
 from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse, envelope_reason
 from plexo._fast.frames cimport (FLAG_COMMAND, FLAG_MORE, FRAME_OK, FRAME_RESERVED_FLAGS, FRAME_COMMAND_MORE,
                                  FrameHeader, frame_parse)
 from plexo._fast.hub cimport Hub, Line, SCRATCH_BYTES
 from plexo._fast.outbox cimport Outbox
 from plexo._fast.synapse cimport Synapse
+from plexo._fast.queues cimport Waiting
 from plexo._fast.tasks cimport TaskPool
+from plexo.statistics import Cause
+
+cdef object MALFORMED = Cause.MALFORMED
+cdef object UNKNOWN_TOPIC = Cause.UNKNOWN_TOPIC
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int, void *, size_t, int)
@@ -40,6 +46,8 @@ cdef enum:
     FIRST_BIG_BYTES = 1048576
     # Reads per wake-up, so that one busy link cannot keep the others waiting.
     READS_PER_TURN = 8
+    # So much of an unknown topic is named in the log.
+    NAMED_TOPIC_BYTES = 256
 
 
 cdef class Link(Line):
@@ -47,7 +55,10 @@ cdef class Link(Line):
         """received: what the peer sent after its hand-shake. takes_messages: False where the peer only subscribes."""
         self.hub = hub
         self.connection = connection
+        self.host = connection.host
         self.fd = fd
+        self.sending = Ledger.__new__(Ledger)
+        self.backlog = hub.backlog if hub.is_pair else Waiting.__new__(Waiting, hub.send_queue)
         self.takes_messages = takes_messages
         self.outbox = Outbox.__new__(Outbox, fd)
         self.open = True
@@ -234,6 +245,9 @@ cdef class Link(Line):
         if not self.takes_messages:
             if self.part or more:
                 self.part = more
+                if more:
+                    return 0
+                tick(self.receiving.accepted)
                 return self.drop_malformed("a subscription of several parts")
             self.connection.subscription(PyBytes_FromStringAndSize(<const char *>body, <Py_ssize_t>size))
             return 0
@@ -241,8 +255,7 @@ cdef class Link(Line):
             if self.part or more:
                 if not more:
                     self.part = 0
-                    self.received += 1
-                    self.hub.received += 1
+                    tick(self.receiving.accepted)
                     return self.drop_malformed("a message of several parts where one PlexoMessage was expected")
                 self.part = 1
                 return 0
@@ -256,23 +269,21 @@ cdef class Link(Line):
                 if found != NULL:
                     self.target = <Synapse>found
                 else:
-                    self.hub.unknown_topics += 1
-                    self.connection.unknown_topic(body[:size if size < 256 else 256])
+                    self.unknown = body[:size if size < NAMED_TOPIC_BYTES else NAMED_TOPIC_BYTES]
         elif self.part > 1 or more:
             self.bad = True
         if more:
             self.part = self.part + 1 if self.part < 2 else 2
             return 0
         self.part = 0
-        self.received += 1
-        self.hub.received += 1
+        tick(self.receiving.accepted)
         target, self.target = self.target, None
         if self.bad:
             return self.drop_malformed("a message that is not topic and payload")
         if target is None:
-            return 0
+            return self.drop_unknown()
         if whole is not None:
-            return (<Synapse>target).receive_bytes(whole, self.hub.pool, self)
+            return (<Synapse>target).receive_bytes(whole, None, self.hub.pool, self)
         return (<Synapse>target).receive(body, size, self.hub.pool, self)
 
     cdef int envelope(self, const uint8_t *body, size_t size) except -1:
@@ -280,22 +291,50 @@ cdef class Link(Line):
         cdef Slice payload
         cdef PyObject *found
         cdef int reason = envelope_parse(body, size, &name, &payload)
-        self.received += 1
-        self.hub.received += 1
+        tick(self.receiving.accepted)
         if reason != ENVELOPE_OK:
             return self.drop_malformed((<bytes>envelope_reason(reason)).decode())
         found = self.hub.topics.find(name.data, name.size)
         if found == NULL:
-            self.hub.unknown_topics += 1
-            self.connection.unknown_topic(name.data[:name.size if name.size < 256 else 256])
-            return 0
+            self.unknown = name.data[:name.size if name.size < NAMED_TOPIC_BYTES else NAMED_TOPIC_BYTES]
+            return self.drop_unknown()
         return (<Synapse>found).receive(payload.data, payload.size, self.hub.pool, self)
+
+    def receive_asked(self, bytes body, settled):
+        """A PlexoMessage whose sender asked to be told: settled(cause, errors) is called exactly once, maybe at once.
+
+        (None, None) when every reactant has finished; (Cause.REACTANT_ERROR, errors); else the cause for which it was
+        dropped, and None.
+        """
+        cdef Slice name
+        cdef Slice payload
+        cdef PyObject *found
+        cdef int reason = envelope_parse(<const uint8_t *><const char *>body, <size_t>len(body), &name, &payload)
+        tick(self.receiving.accepted)
+        if reason != ENVELOPE_OK:
+            self.drop_malformed((<bytes>envelope_reason(reason)).decode())
+            settled(MALFORMED, None)
+            return
+        found = self.hub.topics.find(name.data, name.size)
+        if found == NULL:
+            self.unknown = name.data[:name.size if name.size < NAMED_TOPIC_BYTES else NAMED_TOPIC_BYTES]
+            self.drop_unknown()
+            settled(UNKNOWN_TOPIC, None)
+            return
+        (<Synapse>found).receive_bytes((<const char *>payload.data)[:payload.size], settled, self.hub.pool, self)
 
     # -- faults --------------------------------------------------------------------------------------------------
 
     cdef int drop_malformed(self, str reason) except -1:
-        self.hub.malformed += 1
+        self.receiving.drop(MALFORMED, 1)
         self.connection.malformed(reason)
+        return 0
+
+    cdef int drop_unknown(self) except -1:
+        unknown, self.unknown = self.unknown, None
+        self.receiving.drop(UNKNOWN_TOPIC, 1)
+        if self.hub.tally.add(UNKNOWN_TOPIC, "", self.host, 1):
+            self.connection.unknown_topic(unknown)
         return 0
 
     cdef int fail(self, str expected, str received) except -1:

@@ -3,7 +3,8 @@
 
 A run holds whole messages only and is sent with one ``send``. A payload of 32 KiB or more is never copied: its chunk
 refers to the ``bytes`` object and goes out with a gathering ``sendmsg``. What is unsent when a link is lost can be taken
-back message by message (`take_unsent`), a half-sent one from its beginning.
+back message by message (`take_unsent`), a half-sent one from its beginning. Whose messages they are is read from the frames
+when somebody asks (`census`): nothing is noted for each message on its way.
 """
 
 from collections import deque
@@ -12,6 +13,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_SetFromErrno
+from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse
 from plexo._fast.frames cimport FLAG_COMMAND, FLAG_MORE, FRAME_OK, FrameHeader, frame_parse
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -44,8 +46,38 @@ cdef Py_ssize_t sent_or_error(ssize_t sent) except? -2:
     return -2
 
 
+cdef int count_topics(const uint8_t *data, size_t size, bint is_pair, dict counts) except -1:
+    """Add to `counts` the messages in whole frames of our own, by topic."""
+    cdef FrameHeader header
+    cdef Slice name
+    cdef Slice payload
+    cdef size_t position = 0
+    cdef const uint8_t *body
+    cdef bint inside = False
+    while frame_parse(data + position, size - position, &header) == FRAME_OK:
+        body = data + position + header.header_size
+        position += header.header_size + <size_t>header.body_size
+        if header.flags & FLAG_COMMAND:
+            continue
+        if is_pair and envelope_parse(body, <size_t>header.body_size, &name, &payload) != ENVELOPE_OK:
+            continue  # not reached: we laid them out
+        if not inside:
+            topic = name.data[:name.size] if is_pair else body[:<size_t>header.body_size]
+            counts[topic] = counts.get(topic, 0) + 1
+        inside = header.flags & FLAG_MORE
+    return 0
+
+
 cdef class Chunk:
     cdef Py_ssize_t push_out(self, int fd) except? -2:
+        return 0
+
+    cdef Py_ssize_t finished(self) noexcept:
+        """Messages of this chunk that are wholly sent."""
+        return 0
+
+    cdef int census(self, bint is_pair, dict counts) except -1:
+        """Add to `counts` its messages that are not wholly sent, by topic."""
         return 0
 
     cdef tuple unsent(self):
@@ -78,27 +110,27 @@ cdef class Run(Chunk):
             sent = send(fd, self.data + self.sent, self.size - self.sent, MSG_NOSIGNAL)
         return sent_or_error(sent)
 
-    cdef size_t boundary(self, Py_ssize_t *finished) noexcept:
-        """Where the first message starts that is not wholly sent; how many are before it."""
-        cdef size_t start = 0
-        cdef size_t position = 0
+    cdef Py_ssize_t finished(self) noexcept:
+        cdef size_t position = self.start
         cdef FrameHeader header
-        finished[0] = 0
-        # Our own frames: complete and well formed, so the walk ends at `size`.
-        while position < self.size and frame_parse(self.data + position, self.size - position, &header) == FRAME_OK:
+        # Our own frames: complete and well formed, so the walk ends at `size`. It goes on where it last ended.
+        while position < self.sent and frame_parse(self.data + position, self.size - position, &header) == FRAME_OK:
             position += header.header_size + <size_t>header.body_size
             if position > self.sent:
                 break
             if not header.flags & FLAG_MORE:
-                start = position
+                self.start = position
                 if not header.flags & FLAG_COMMAND:
-                    finished[0] += 1
-        return start
+                    self.ended += 1
+        return self.ended
+
+    cdef int census(self, bint is_pair, dict counts) except -1:
+        self.finished()
+        return count_topics(self.data + self.start, self.size - self.start, is_pair, counts)
 
     cdef tuple unsent(self):
-        cdef Py_ssize_t finished = 0
-        cdef size_t start = self.boundary(&finished)
-        return (self.data + start)[:self.size - start], self.messages - finished
+        cdef Py_ssize_t finished = self.finished()
+        return (self.data + self.start)[:self.size - self.start], self.messages - finished
 
 
 cdef class Big(Chunk):
@@ -107,8 +139,10 @@ cdef class Big(Chunk):
     cdef bytes head
     cdef bytes payload
     cdef size_t padding
+    cdef bytes topic
 
-    def __cinit__(self, bytes head, bytes payload, size_t padding):
+    def __cinit__(self, bytes head, bytes payload, size_t padding, bytes topic):
+        self.topic = topic
         self.head = head
         self.payload = payload
         self.padding = padding
@@ -143,8 +177,12 @@ cdef class Big(Chunk):
             sent = sendmsg(fd, &message, MSG_NOSIGNAL)
         return sent_or_error(sent)
 
+    cdef int census(self, bint is_pair, dict counts) except -1:
+        counts[self.topic] = counts.get(self.topic, 0) + 1
+        return 0
+
     cdef tuple unsent(self):
-        return (self.head, self.payload, self.padding), 1
+        return (self.head, self.payload, self.padding, self.topic), 1
 
 
 cdef class Outbox:
@@ -161,17 +199,17 @@ cdef class Outbox:
             self.tail = Run.__new__(Run)
         room = self.tail.reserve(size)
         self.tail.messages += messages
-        self.messages += <uint64_t>messages
+        self.held += messages
         self.queued_bytes += size
         return room
 
-    cdef int push_big(self, bytes head, bytes payload, size_t padding) except -1:
-        cdef Big big = Big.__new__(Big, head, payload, padding)
+    cdef int push_big(self, bytes head, bytes payload, size_t padding, bytes topic) except -1:
+        cdef Big big = Big.__new__(Big, head, payload, padding, topic)
         if self.tail.size:
             self.ahead.append(self.tail)
             self.tail = Run.__new__(Run)
         self.ahead.append(big)
-        self.messages += 1
+        self.held += 1
         self.queued_bytes += big.size
         return 0
 
@@ -182,14 +220,16 @@ cdef class Outbox:
         while True:
             chunk = self.ahead[0] if self.ahead else self.tail
             if chunk.sent == chunk.size:
+                self.delivered += <uint64_t>chunk.messages
+                self.held -= chunk.messages
                 if chunk is not self.tail:
                     self.ahead.popleft()
                     continue
                 # Reuse the run's memory, and where a burst has made it large and is over, let it go.
                 if self.tail.capacity > 16384 and self.tail.size < self.tail.capacity // 8:
                     self.tail = Run.__new__(Run)
-                self.tail.sent = self.tail.size = 0
-                self.tail.messages = 0
+                self.tail.sent = self.tail.size = self.tail.start = 0
+                self.tail.messages = self.tail.ended = 0
                 return 1
             sent = chunk.push_out(self.fd)
             if sent < 0:
@@ -198,35 +238,57 @@ cdef class Outbox:
             self.sent_bytes += <uint64_t>sent
             self.queued_bytes -= <size_t>sent
 
-    cdef Py_ssize_t waiting(self) except -1:
+    cdef Chunk front(self):
+        """The only chunk that may be half sent."""
+        return self.ahead[0] if self.ahead else self.tail
+
+    cdef Py_ssize_t waiting(self) noexcept:
         """Messages not wholly handed to the kernel."""
-        cdef Py_ssize_t count = 0
-        cdef Py_ssize_t finished
+        return self.held - self.front().finished()
+
+    cdef uint64_t taken(self) noexcept:
+        """Messages wholly handed to the kernel."""
+        return self.delivered + <uint64_t>self.front().finished()
+
+    cdef int census(self, bint is_pair, dict counts) except -1:
+        """Add to `counts` the messages not wholly handed to the kernel, by topic."""
+        cdef Chunk chunk
         for chunk in (*self.ahead, self.tail):
-            finished = 0
-            if isinstance(chunk, Run) and (<Run>chunk).sent:
-                (<Run>chunk).boundary(&finished)
-            count += (<Chunk>chunk).messages - finished
-        return count
+            if chunk.sent < chunk.size:
+                chunk.census(is_pair, counts)
+        return 0
 
     cdef list take_unsent(self):
         """The wire form of every message not wholly sent, in order; the outbox is empty afterwards."""
         cdef Chunk chunk
         unsent = []
+        self.delivered = self.taken()
         for chunk in (*self.ahead, self.tail):
             if chunk.sent < chunk.size:
                 unsent.append(chunk.unsent())
         self.ahead.clear()
         self.tail = Run.__new__(Run)
         self.queued_bytes = 0
+        self.held = 0
         return unsent
 
     cdef int put_back(self, list wires) except -1:
         """What `take_unsent` of a lost link gave, first in line on its successor (which must be empty)."""
         for wire, messages in wires:
             if isinstance(wire, tuple):
-                head, payload, padding = wire
-                self.push_big(head, payload, padding)
+                head, payload, padding, topic = wire
+                self.push_big(head, payload, padding, topic)
             elif wire:
                 memcpy(self.reserve(<size_t>len(wire), messages), <const char *>wire, <size_t>len(wire))
         return 0
+
+
+def census_of(list unsent, bint is_pair):
+    """The messages in what `take_unsent` gave, by topic."""
+    counts = {}
+    for wire, messages in unsent:
+        if isinstance(wire, tuple):
+            counts[wire[3]] = counts.get(wire[3], 0) + 1
+        else:
+            count_topics(<const uint8_t *><const char *>wire, <size_t>len(wire), is_pair, counts)
+    return counts

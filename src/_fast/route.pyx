@@ -11,8 +11,10 @@
 from asyncio import CancelledError
 from types import GenericAlias
 
+from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Completion, Source, Target, raise_errors
 from plexo._fast.dispatch cimport Fanout
+from plexo._fast.queues cimport Queue
 from plexo._fast.synapse cimport Synapse, as_payload
 from plexo._fast.tasks cimport TaskPool
 from plexo.exceptions import QueueFull, TransmitterNotFound
@@ -45,50 +47,75 @@ async def settle(list waiting, list errors):
         raise_errors(errors)
 
 
-cdef class Arrival(Target):
+cdef class Port(Target):
+    """Where messages enter a plexus. In the book of where they come from they are delivered; the route keeps its own."""
+
+    cdef int delivered(self) except -1:
+        tick(self.ledger.accepted)
+        tick(self.ledger.delivered)
+        return 0
+
+    cdef int to_local(self, object data, object reaction_id, Completion completion, TaskPool pool, Source source,
+                      object payload) except -1:
+        """To the reactants of the plexus; who waits for this port waits for them."""
+        cdef Fanout local = self.route.local
+        if completion is not None:
+            completion.waiting += local.count
+            completion.targets = (*completion.targets, *local.targets)
+        return local.post(data, reaction_id, completion, pool, source, payload)
+
+
+cdef class Arrival(Port):
     """In an external ganglion's synapse: decoded messages enter the plexus here."""
 
-    cdef Route route
-    cdef object origin
-
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
-                   Source source) except -1:
-        if completion is not None:
-            completion.one_done(None)
-        return self.route.receive(data, self.origin, reaction_id, pool, source)
+                   Source source, object payload) except -1:
+        cdef Route route = self.route
+        cdef Fanout local = route.local
+        self.delivered()
+        if reaction_id is None and (local.wants_reaction or route.inside):
+            reaction_id = ReactionId.begin()
+            visited_by(reaction_id).add(self.origin)
+        try:
+            if route.inside:
+                visited_by(reaction_id).add(route.plexus)
+                route.spread_inside(data, reaction_id)
+            if local.count:
+                self.to_local(data, reaction_id, completion, pool, source, payload)
+        finally:
+            if completion is not None:
+                completion.one_done(None)
+        return 0
 
     cdef int revive(self) except -1:
         self.route.local.revive()
         return 0
 
 
-cdef class Relay(Target):
+cdef class Relay(Port):
     """In an external ganglion's synapse: encoded messages go on to the other external ganglia."""
 
-    cdef Route route
-    cdef object origin
-
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
-                   Source source) except -1:
+                   Source source, object payload) except -1:
         cdef Synapse synapse
-        if completion is not None:
-            completion.one_done(None)
-        for synapse in self.route.outside:
-            if synapse.owner is not self.origin:
-                synapse.forward(data, source)
+        self.delivered()
+        try:
+            for synapse in self.route.outside:
+                if synapse.owner is not self.origin:
+                    synapse.forward(data, source)
+        finally:
+            if completion is not None:
+                completion.one_done(None)
         return 0
 
 
-cdef class Passage(Target):
+cdef class Passage(Port):
     """In an internal ganglion (or another plexus): its messages enter this plexus here, as the objects they are."""
 
-    cdef Route route
-    cdef object origin
-
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
-                   Source source) except -1:
+                   Source source, object payload) except -1:
         cdef Route route = self.route
-        cdef Target target
+        self.delivered()
         if reaction_id is None:
             reaction_id = ReactionId.begin()
         visited = visited_by(reaction_id)
@@ -98,11 +125,7 @@ cdef class Passage(Target):
             visited.add(route.plexus)
             visited.add(self.origin)
             route.spread(data, reaction_id, source)
-            if completion is not None:
-                completion.waiting += route.local.count
-                completion.targets = (*completion.targets, *route.local.targets)
-            for target in route.local.targets:
-                target.offer(data, reaction_id, completion, pool, source)
+            self.to_local(data, reaction_id, completion, pool, source, payload)
         finally:
             if completion is not None:
                 completion.one_done(None)
@@ -114,13 +137,13 @@ cdef class Route:
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __init__(self, plexus, neuron, Py_ssize_t receive_queue):
+    def __init__(self, plexus, neuron, Queue receive_queue):
         self.plexus = plexus
         self.neuron = neuron
         # A codec that looks closer than at the class (NumpyCodec: dtype and shape) is asked every time.
         self.type = neuron.type if neuron.checks_type_only else None
         self.encode = neuron.encode
-        self.local = Fanout.__new__(Fanout, neuron, plexus._reactant_failed, receive_queue)
+        self.local = Fanout.__new__(Fanout, neuron, plexus, receive_queue)
         self.outside = ()
         self.inside = ()
 
@@ -157,9 +180,11 @@ cdef class Route:
         return payload
 
     cdef object transmit(self, object data, object reaction_id):
+        """None when everything is done, or an awaitable; `handed` says to how many it went."""
         cdef Synapse synapse
         cdef bytes payload = None
         cdef list waiting = None
+        cdef Py_ssize_t handed = 0
         self.check(data)
         if reaction_id is not None or self.inside:
             return self.transmit_tracked(data, reaction_id)
@@ -167,7 +192,8 @@ cdef class Route:
             if synapse.wanted_outside():
                 if payload is None:
                     payload = self.encoded(data)
-                pending = synapse.send(payload)
+                pending = synapse.send(payload, data)
+                handed += synapse.handed
                 if pending is not None:
                     if waiting is None:
                         waiting = [pending]
@@ -176,7 +202,10 @@ cdef class Route:
         if self.local.count == 0:
             local = None
         else:
+            handed += self.local.count
             local = self.local.deliver(data, None)
+        # Last: a reactant may have transmitted here too.
+        self.handed = handed
         if waiting is None:
             return local
         if local is None and len(waiting) == 1:
@@ -187,6 +216,7 @@ cdef class Route:
 
     cdef object transmit_tracked(self, object data, object reaction_id):
         cdef Synapse synapse
+        cdef Py_ssize_t handed = self.local.count
         given = reaction_id
         if reaction_id is None:
             reaction_id = ReactionId.begin()
@@ -199,13 +229,15 @@ cdef class Route:
                 if payload is None:
                     payload = self.encoded(data)
                 visited.add(synapse.owner)
-                pending = synapse.send(payload)
+                pending = synapse.send(payload, data)
+                handed += synapse.handed
                 if pending is not None:
                     waiting.append(pending)
         errors = []
         for ganglion in self.inside:
             if ganglion not in visited:
                 visited.add(ganglion)
+                handed += ganglion._receivers(self.neuron)
                 try:
                     pending = ganglion._enter(data, self.neuron, reaction_id)
                     if pending is not None:
@@ -218,6 +250,7 @@ cdef class Route:
                 waiting.insert(0, local)
         except Exception as error:
             errors.append(error)
+        self.handed = handed
         # An awaitable that nobody awaits is a reactant that is not finished: errors wait for the others.
         if waiting:
             return settle(waiting, errors)
@@ -228,10 +261,10 @@ cdef class Route:
     cdef int transmit_now(self, object data, object reaction_id) except -1:
         cdef Synapse synapse
         cdef bytes payload = None
+        cdef Py_ssize_t handed = self.local.count
         self.check(data)
-        if self.local.count and self.local.would_wait():
-            raise QueueFull(f"{self.neuron.name}: a reactant here has {self.local.limit} messages waiting; "
-                            "await transmit(), or react faster")
+        if self.local.count and self.local.refuses():
+            raise QueueFull(f"{self.neuron.name}: the queue of a reactant here is full; await transmit(), or react faster")
         for synapse in self.outside:
             if synapse.would_wait():
                 raise QueueFull(f"{self.neuron.name}: {synapse.owner!r} would have to wait for a peer or for room; "
@@ -246,24 +279,17 @@ cdef class Route:
                     payload = self.encoded(data)
                 if reaction_id is not None:
                     visited.add(synapse.owner)
-                synapse.send(payload)
+                synapse.send(payload, data)
+                handed += synapse.handed
         if self.inside:
             visited.add(self.plexus)
+            for ganglion in self.inside:
+                if ganglion not in visited:
+                    handed += ganglion._receivers(self.neuron)
             self.spread_inside(data, reaction_id)
         if self.local.count:
             self.local.deliver_now(data, given)
-        return 0
-
-    cdef int receive(self, object data, object origin, object reaction_id, TaskPool pool, Source source) except -1:
-        cdef Fanout local = self.local
-        if reaction_id is None and (local.wants_reaction or self.inside):
-            reaction_id = ReactionId.begin()
-            visited_by(reaction_id).add(origin)
-        if self.inside:
-            visited_by(reaction_id).add(self.plexus)
-            self.spread_inside(data, reaction_id)
-        if local.count:
-            local.post(data, reaction_id, pool, source)
+        self.handed = handed
         return 0
 
     cdef int spread(self, object data, object reaction_id, Source source) except -1:
@@ -339,14 +365,19 @@ cdef class Exchange:
         return list(self.routes.values())
 
     def _send(self, data, neuron, reaction_id):
-        """Transmit: None when everything is done, or an awaitable."""
-        return self.find(data, neuron).transmit(data, reaction_id)
+        """Transmit: None when everything is done, or an awaitable. `_handed` says to how many it went."""
+        cdef Route route = self.find(data, neuron)
+        pending = route.transmit(data, reaction_id)
+        self._handed = route.handed
+        return pending
 
     def transmit_nowait(self, data, neuron=None, reaction_id=None):
         """Send without waiting, from plain functions and callbacks on the event loop.
 
         Errors of reactants that finish at once are raised here; those of reactants that suspend are reported as for
-        received messages. Raises QueueFull, with nothing sent, where `transmit` would have to wait for room or for a
-        peer; WrongType and TransmitterNotFound as `transmit` does.
+        received messages. Returns how many it was handed to, as `transmit` does. Raises QueueFull, with nothing sent,
+        where `transmit` would have to wait for room or for a peer; WrongType and TransmitterNotFound as `transmit` does.
         """
-        self.find(data, neuron).transmit_now(data, reaction_id)
+        cdef Route route = self.find(data, neuron)
+        route.transmit_now(data, reaction_id)
+        return route.handed

@@ -7,8 +7,16 @@ Nothing is made for a message nobody reacts to; nothing is decoded where only ra
 from types import GenericAlias
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
-from plexo._fast.tasks cimport current_pool, running_loop
+
+from plexo._fast.books cimport Ledger, tick
+from plexo._fast.completion cimport Completion, Source
+from plexo._fast.queues cimport Queue
+from plexo._fast.dispatch import DEFAULT_QUEUE
+from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
+from plexo.statistics import Cause, NeuronStats
+
+cdef object IGNORED = Cause.IGNORED
+cdef object UNDECODABLE = Cause.UNDECODABLE
 
 
 cdef bytes as_payload(object encoded):
@@ -26,60 +34,104 @@ cdef bytes as_payload(object encoded):
 
 
 cdef class Synapse:
-    """owner is the ganglion; it is told of what goes wrong:
+    """owner is the ganglion; beside what Place wants of it:
 
-    owner._reactant_failed(error, reactant, neuron), owner._undecodable(error, payload, synapse).
+    owner._undecodable(error, payload, synapse, peer) is told of what a codec refused.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __init__(self, neuron, owner, Py_ssize_t receive_queue=DEFAULT_QUEUE_MESSAGES):
+    def __init__(self, neuron, owner, Queue receive_queue=DEFAULT_QUEUE):
         self.neuron = neuron
+        self.name = neuron.name
         self.topic = neuron.topic
         self.decode = neuron.decode
         self.type = neuron.type
         self.instance_types = neuron.instance_types
         self.owner = owner
-        report = owner._reactant_failed if owner is not None else None
-        self.typed = Fanout.__new__(Fanout, neuron, report, receive_queue)
-        self.raw = Fanout.__new__(Fanout, neuron, report, receive_queue)
+        self.typed = Fanout.__new__(Fanout, neuron, owner, receive_queue)
+        self.raw = Fanout.__new__(Fanout, neuron, owner, receive_queue)
+        self.unwanted = Ledger.__new__(Ledger)
+        self.sending = Ledger.__new__(Ledger)
 
     @property
     def wanted(self):
         """Whether anybody here reacts to this neuron."""
         return self.typed.count > 0 or self.raw.count > 0
 
+    def stats(self, queued):
+        """NeuronStats; `queued` are the messages of this neuron that wait to be sent, as the ganglion counts them."""
+        cdef Ledger receiving = Ledger.__new__(Ledger)
+        cdef Ledger sending = Ledger.__new__(Ledger)
+        receiving.absorb(self.unwanted)
+        self.typed.add_up(receiving)
+        self.raw.add_up(receiving)
+        sending.absorb(self.sending)
+        # A message is laid out for its link, not followed: what is neither queued nor dropped was taken by the system.
+        sending.delivered = sending.accepted - sending.lost() - <uint64_t>queued
+        return NeuronStats(self.received, receiving.book(self.typed.queued + self.raw.queued), sending.book(queued),
+                           self.typed.reactant_stats() + self.raw.reactant_stats())
+
+    cdef int drop_unwanted(self, object cause, Source source) except -1:
+        """A message that reached no reactant."""
+        self.unwanted.accepted += 1
+        self.unwanted.drop(cause, 1)
+        if source is not None:
+            source.receiving.drop(cause, 1)
+        if self.owner is not None:
+            self.typed.tally.add(cause, self.name, "" if source is None else source.host, 1)
+        return 0
+
     cdef int receive(self, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1:
         if self.typed.count == 0 and self.raw.count == 0:
-            self.received += 1
-            self.ignored += 1
-            return 0
-        return self.receive_bytes(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size), pool, source)
+            tick(self.received)
+            return self.drop_unwanted(IGNORED, source)
+        return self.receive_bytes(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size), None, pool, source)
 
-    cdef int receive_bytes(self, object payload, TaskPool pool, Source source) except -1:
-        self.received += 1
-        if self.raw.count > 0:
-            self.raw.post(payload, None, pool, source)
+    cdef int receive_bytes(self, object payload, object settled, TaskPool pool, Source source) except -1:
+        """Decode where anybody wants it decoded, and give it to all. `settled(cause, errors)`, if given, is called once."""
+        cdef Completion completion = None
+        tick(self.received)
         if self.typed.count > 0:
             try:
                 value = self.decode(payload)
                 if type(value) is not self.type and not isinstance(value, self.instance_types):
                     raise TypeError(f"decoded to {type(value).__name__}, expected {self.type}")
             except Exception as error:
-                self.undecodable += 1
+                self.drop_unwanted(UNDECODABLE, source)
                 if self.owner is not None:
-                    self.owner._undecodable(error, payload, self)
+                    self.owner._undecodable(error, payload, self, "" if source is None else source.host)
+                if settled is not None:
+                    settled(UNDECODABLE, None)
+                if self.raw.count > 0:
+                    self.raw.post(payload, None, None, pool, source, payload)
                 return 0
-            self.typed.post(value, None, pool, source)
         elif self.raw.count == 0:
-            self.ignored += 1
+            self.drop_unwanted(IGNORED, source)
+            if settled is not None:
+                settled(IGNORED, None)
+            return 0
+        if source is not None:
+            tick(source.receiving.delivered)
+        if settled is not None:
+            completion = Completion.__new__(Completion)
+            completion.settled = settled
+            # One more, so that it cannot be settled before everybody has it.
+            completion.waiting = 1 + self.typed.count + self.raw.count
+            completion.targets = self.typed.targets + self.raw.targets
+        if self.raw.count > 0:
+            self.raw.post(payload, None, completion, pool, source, payload)
+        if self.typed.count > 0:
+            self.typed.post(value, None, completion, pool, source, payload)
+        if completion is not None:
+            completion.one_done(None)
         return 0
 
     def receive_payload(self, payload):
         """For ganglia written in Python: a payload arrived for this neuron."""
         cdef TaskPool pool = current_pool() if running_loop() is not None else None
         try:
-            self.receive_bytes(payload, pool, None)
+            self.receive_bytes(payload, None, pool, None)
         finally:
             if pool is not None:
                 pool.finish()
@@ -88,16 +140,28 @@ cdef class Synapse:
         """Raise MessageTooLarge where the transport could never take this payload."""
         return 0
 
+    cdef bint has_room(self) except -1:
+        """Whether a message that waits can be accepted now."""
+        return True
+
+    cdef int lay_out(self, Source link, bytes payload) except -1:
+        """Write one message into the outbox of `link`, which was asked for room."""
+        raise NotImplementedError("this synapse has no links")
+
     cdef int push(self, bytes payload) except -1:
         """Accept a payload that had to wait for room."""
         raise NotImplementedError("this synapse has no queue of waiting messages")
 
-    cpdef object send(self, object payload):
-        """Hand encoded bytes to the transport: None when accepted, or an awaitable that ends when they are."""
+    cpdef object send(self, object payload, object data=None):
+        """Hand encoded bytes to the transport: None when accepted, or an awaitable that ends when they are.
+
+        `data` is what was encoded, for queues that keep one message for each key; None: decode where that is needed.
+        `handed` says afterwards to how many peers.
+        """
         raise NotImplementedError("a synapse of an external ganglion must say how to send")
 
     cpdef bint would_wait(self):
-        """Whether `send` would have to wait now."""
+        """Whether `send` would have to wait, or be refused, now."""
         return False
 
     cpdef bint wanted_outside(self):
@@ -105,5 +169,5 @@ cdef class Synapse:
         return True
 
     cpdef int forward(self, object payload, Source source) except -1:
-        """Send what another ganglion received: never waits; a full queue pauses `source` or counts a drop."""
+        """Send what another ganglion received: never waits; where there is no room it is dropped and counted."""
         raise NotImplementedError("a synapse of an external ganglion must say how to forward")

@@ -3,6 +3,7 @@
 
 from typing import TYPE_CHECKING
 
+from plexo._fast.queues import Queue
 from plexo._fast.topics import topic_hash
 from plexo.axon import Axon
 from plexo.exceptions import (
@@ -21,11 +22,12 @@ from plexo.exceptions import (
     UnpicklingRefused,
     WrongType,
 )
+from plexo.failure import DeadLetter, Failure
 from plexo.ganglion.inproc import GanglionInproc
 from plexo.namespace.namespace import Namespace
 from plexo.neuron.neuron import Neuron
 from plexo.plexus import Plexus
-from plexo.statistics import Cause, GanglionStats
+from plexo.statistics import Book, Cause, GanglionStats
 from plexo.stream import Stream
 
 if TYPE_CHECKING:
@@ -47,14 +49,17 @@ __version__ = "2.0.0.dev0"
 __all__ = [
     "AmbiguousNeuron",
     "Axon",
+    "Book",
     "BytesCodec",
     "CapnpCodec",
     "CapnpyCodec",
     "Cause",
     "Closed",
     "CodecNotFound",
+    "DeadLetter",
     "DecodeError",
     "EncodeError",
+    "Failure",
     "GanglionInproc",
     "GanglionStats",
     "GanglionZmqTcpPair",
@@ -71,6 +76,7 @@ __all__ = [
     "PlexoError",
     "Plexus",
     "ProtocolError",
+    "Queue",
     "QueueFull",
     "Stream",
     "StringCodec",

@@ -34,11 +34,12 @@ class Axon(Generic[UnencodedType]):
             await self.adapt()
         await self.ganglion.react(self.neuron, reactants)
 
-    async def transmit(self, data: UnencodedType, reaction_id: UUID | None = None) -> None:
+    async def transmit(self, data: UnencodedType, reaction_id: UUID | None = None) -> int:
         """Send `data`; see the ganglion's or plexus's `transmit`."""
         if not self._adapted:
             await self.adapt()
-        await self.ganglion.transmit(data, self.neuron, reaction_id)
+        handed: int = await self.ganglion.transmit(data, self.neuron, reaction_id)
+        return handed
 
     def __repr__(self) -> str:
         return f"<Axon {self.neuron} on {self.ganglion!r}>"

@@ -3,33 +3,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Generic
 from uuid import UUID
 
 from plexo._fast.dispatch import Fanout
-from plexo._fast.lanes import reactant_arity
+from plexo._fast.queues import Queue
+from plexo.arity import reactant_arity
 from plexo.neuron.neuron import Neuron
 from plexo.typing import EncodedType, UnencodedType
 from plexo.typing.reactant import RawReactant, Reactant
-
-Report = Callable[[BaseException, object, Neuron[Any]], None]
 
 
 class Dendrite(Generic[UnencodedType]):
     """A set of reactants, in the order they were added.
 
-    report(error, reactant, neuron) is called for errors that nobody awaits.
+    owner, where it is given, is a ganglion: it counts, and is told of errors that nobody awaits.
     """
 
     def __init__(
         self,
         neuron: Neuron[UnencodedType],
         reactants: Iterable[Reactant[UnencodedType]] = (),
-        report: Report | None = None,
+        owner: object = None,
     ) -> None:
         self.neuron = neuron
-        self.fanout = Fanout(neuron, report)
+        self.fanout = Fanout(neuron, owner)
         add_all(self.fanout, reactants)
 
     @property
@@ -60,10 +59,10 @@ class DecoderDendrite(Dendrite[UnencodedType]):
         neuron: Neuron[UnencodedType],
         reactants: Iterable[Reactant[UnencodedType]] = (),
         raw_reactants: Iterable[RawReactant[UnencodedType]] = (),
-        report: Report | None = None,
+        owner: object = None,
     ) -> None:
-        super().__init__(neuron, reactants, report)
-        self.raw_fanout: Fanout[Any] = Fanout(neuron, report)
+        super().__init__(neuron, reactants, owner)
+        self.raw_fanout: Fanout[Any] = Fanout(neuron, owner)
         add_all(self.raw_fanout, raw_reactants)
 
     @property
@@ -89,12 +88,12 @@ class DecoderDendrite(Dendrite[UnencodedType]):
             await raw
 
 
-def add_all(fanout: Fanout[Any], reactants: Iterable[Any]) -> None:
-    """Add every reactant, or none: all are checked before the first is added."""
+def add_all(fanout: Fanout[Any], reactants: Iterable[Any], queue: Queue | None = None) -> None:
+    """Add every reactant, or none: all are checked before the first is added. Each gets a queue such as `queue`."""
     if callable(reactants) and not isinstance(reactants, Iterable):
         raise TypeError(f"reactants: expected an iterable of callables, got the callable {reactants!r}")
     checked = list(reactants)
     for reactant in checked:
         reactant_arity(reactant)
     for reactant in checked:
-        fanout.add(reactant)
+        fanout.add(reactant, queue)

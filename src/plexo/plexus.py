@@ -5,24 +5,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, Union
 from uuid import UUID
 
 from plexo._fast.completion import Target
-from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
+from plexo._fast.dispatch import DEFAULT_QUEUE
+from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES, Queue, as_queue
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
+from plexo._fast.tap import Tap
 from plexo.dendrite import add_all
 from plexo.exceptions import AmbiguousNeuron, NeuronNotAvailable, TransmitterNotFound
+from plexo.failure import DeadLetterReactant, OnError
 from plexo.ganglion.base import GanglionBase
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
 from plexo.neuron.neuron import Neuron
-from plexo.stream import DEFAULT_STREAM_MESSAGES, Buffer, Stream
+from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
+from plexo.stream import Stream
 from plexo.typing.reactant import Reactant, ReactantDecorator
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Callable[..., Any])
+
+DEFAULT_STREAM_QUEUE = Queue("block", DEFAULT_QUEUE_MESSAGES)
 
 AnyGanglion = Union[GanglionExternalBase, GanglionInproc, "Plexus"]
 
@@ -40,8 +47,9 @@ class Plexus(Exchange, GanglionBase):
     """A ganglion of ganglia, with reactants of its own.
 
     Local reactants get the very object that was transmitted; for the network it is encoded once. What arrives on one
-    ganglion is passed on to the others, undecoded, and never back. Filters as on every ganglion; receive_queue:
-    messages that may wait for one reactant before the link they come on is read no further.
+    ganglion is passed on to the others, undecoded, and never back. Filters and on_error as on every ganglion;
+    receive_queue: what may wait for one local reactant, and what happens then; a Queue or the name of a policy.
+    Default: senders wait, and links are read no further, when 1000 messages or 64 MiB wait.
     """
 
     def __init__(
@@ -50,12 +58,13 @@ class Plexus(Exchange, GanglionBase):
         relevant_neurons: Iterable[Neuron[Any]] = (),
         ignored_neurons: Iterable[Neuron[Any]] = (),
         *,
-        receive_queue: int = DEFAULT_QUEUE_MESSAGES,
+        receive_queue: Queue | str | None = None,
+        on_error: OnError | None = None,
     ) -> None:
-        GanglionBase.__init__(self, relevant_neurons, ignored_neurons)
-        if receive_queue < 1:
-            raise ValueError(f"receive_queue: expected at least 1 message, got {receive_queue}")
-        self._receive_queue = receive_queue
+        GanglionBase.__init__(self, relevant_neurons, ignored_neurons, on_error=on_error)
+        self._receive_queue = as_queue(receive_queue, "receive_queue", DEFAULT_QUEUE)
+        # Kept for the books when the routes are gone.
+        self._ended_routes: list[Route[Any]] = []
         self._ganglia: list[AnyGanglion] = []
         self._ports: dict[Neuron[Any], list[_Ports]] = {}
         for ganglion in ganglia:
@@ -82,6 +91,7 @@ class Plexus(Exchange, GanglionBase):
         if ganglion in self._ganglia:
             return
         self._ganglia.append(ganglion)
+        self._keep_payloads()
         for route in self._all_routes():
             self._join(route, ganglion)
             self._update_interest(route)
@@ -95,6 +105,7 @@ class Plexus(Exchange, GanglionBase):
         route = self._get_route(neuron)
         if route is None and self._accepts(neuron):
             route = Route(self, neuron, self._receive_queue)
+            route.local.keeps_payload = self._keeps_payloads
             self._ports[neuron] = []
             for ganglion in self._ganglia:
                 self._join(route, ganglion)
@@ -159,17 +170,26 @@ class Plexus(Exchange, GanglionBase):
 
     # -- neurons -----------------------------------------------------------------------------------------------
 
-    async def adapt(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]] | None = None) -> None:
+    async def adapt(
+        self,
+        neuron: Neuron[T],
+        reactants: Iterable[Reactant[T]] | None = None,
+        *,
+        queue: Queue | str | None = None,
+    ) -> None:
         """Take up `neuron` here and on every capable ganglion, and add reactants to it.
 
-        Ignored (and logged) where the filters say no.
+        Each reactant gets a queue such as `queue` (default: receive_queue). Ignored (and logged) where the filters say
+        no.
         """
-        self._react(neuron, reactants or ())
+        self._react(neuron, reactants or (), queue)
         self._use_running_loop()
 
-    async def react(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]]) -> None:
+    async def react(
+        self, neuron: Neuron[T], reactants: Iterable[Reactant[T]], *, queue: Queue | str | None = None
+    ) -> None:
         """Add reactants, taking up `neuron` where that has not happened yet."""
-        await self.adapt(neuron, reactants)
+        await self.adapt(neuron, reactants, queue=queue)
 
     async def unreact(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]]) -> None:
         """Remove reactants; when the last of a neuron goes, so do the subscriptions."""
@@ -179,32 +199,44 @@ class Plexus(Exchange, GanglionBase):
         """Make `neuron` transmittable."""
         await self.adapt(neuron)
 
-    def on(self, neuron: Neuron[T]) -> ReactantDecorator[T]:
-        """A decorator: the function reacts to `neuron` from now on. It takes (data[, neuron[, reaction_id]])."""
+    def on(self, neuron: Neuron[T], *, queue: Queue | str | None = None) -> ReactantDecorator[T]:
+        """A decorator: the function reacts to `neuron` from now on. It takes (data[, neuron[, reaction_id]]).
+
+        queue: what may wait for it, see `adapt`.
+        """
 
         def decorate(reactant: R) -> R:
-            self._react(neuron, (reactant,))
+            self._react(neuron, (reactant,), queue)
             return reactant
 
         return decorate
 
-    def stream(self, neuron: Neuron[T], limit: int = DEFAULT_STREAM_MESSAGES) -> Stream[T]:
-        """The messages of `neuron` from now on, for `async for`; see Stream. `limit` messages may wait."""
+    def stream(self, neuron: Neuron[T], queue: Queue | str | None = None) -> Stream[T]:
+        """The messages of `neuron` from now on, for `async for`; see Stream.
 
-        def subscribe(reactant: Any) -> Callable[[], None]:
-            if not self.capable(neuron):
-                raise NeuronNotAvailable(
-                    f"{self!r} leaves out {neuron} by its filters; nothing would ever come"
-                )
-            self._react(neuron, (reactant,))
-            return lambda: self._unreact(neuron, (reactant,))
+        queue: what may wait for the reader, and what happens then; default: senders and links wait when 1000 messages
+        do.
+        """
+        if not self.capable(neuron):
+            raise NeuronNotAvailable(f"{self!r} leaves out {neuron} by its filters; nothing would ever come")
+        bounds = as_queue(queue, "queue", DEFAULT_STREAM_QUEUE)
+        self._react(neuron, ())
+        route = self._get_route(neuron)
+        assert route is not None
+        tap = Tap(route.local, None, bounds)
+        self._attach(route, tap, True)
+        return Stream(tap, lambda: self._attach(route, tap, False))
 
-        return Stream(subscribe, limit)
+    def _attach(self, route: Route[Any], tap: Tap, present: bool) -> None:
+        route.local.attach(tap, present)
+        if not self._closed:
+            self._update_interest(route)
 
-    def _react(self, neuron: Neuron[T], reactants: Iterable[Any]) -> None:
+    def _react(self, neuron: Neuron[T], reactants: Iterable[Any], queue: Queue | str | None = None) -> None:
+        bounds = as_queue(queue, "queue", self._receive_queue)
         route = self._adapt(neuron)
         if route is not None:
-            add_all(route.local, reactants)
+            add_all(route.local, reactants, bounds)
             self._update_interest(route)
         if asyncio._get_running_loop() is not None:
             self._use_running_loop()
@@ -220,7 +252,7 @@ class Plexus(Exchange, GanglionBase):
 
     async def transmit(
         self, data: T, neuron: Neuron[T] | None = None, reaction_id: UUID | None = None
-    ) -> None:
+    ) -> int:
         """Send `data` to the local reactants and to every ganglion; without `neuron` it follows from the type.
 
         Ends when the local reactants are done and the ganglia have accepted it (a pair without a peer waits for one).
@@ -230,10 +262,15 @@ class Plexus(Exchange, GanglionBase):
 
         A reactant that transmits its own neuron does not wait for itself: that message is queued behind the present
         one. Cancelling withdraws the message from reactants and peers that have not had it yet.
+
+        Returns to how many it was handed: reactants of this plexus and of its internal ganglia, and peers (on
+        publish/subscribe, those that subscribed to the neuron and had room).
         """
         pending = self._send(data, neuron, reaction_id)
+        handed = self._handed
         if pending is not None:
             await pending
+        return handed
 
     def _enter(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> Awaitable[None] | None:
         """Another plexus sends through here."""
@@ -244,6 +281,32 @@ class Plexus(Exchange, GanglionBase):
         route = self._get_route(neuron)
         if route is not None:
             route.pass_on(data, reaction_id)
+
+    def _receivers(self, neuron: Neuron[Any]) -> int:
+        route = self._get_route(neuron)
+        return 0 if route is None else len(route.local.reactants)
+
+    # -- books and dead letters --------------------------------------------------------------------------------
+
+    def stats(self) -> GanglionStats:
+        """The books of the local reactants, by neuron. The ganglia keep their own: `plexus.ganglia[0].stats()`."""
+        neurons = {
+            route.neuron.name: NeuronStats(0, route.local.book, EMPTY_BOOK, route.local.reactant_stats())
+            for route in (*self._ended_routes, *self._all_routes())
+        }
+        return GanglionStats(MappingProxyType(neurons), (), NO_LINK, 0, self._tally.snapshot())
+
+    async def react_dead_letters(self, reactants: Iterable[DeadLetterReactant]) -> None:
+        """Also for what its ganglia could not decode; see GanglionBase."""
+        await super().react_dead_letters(reactants)
+
+    def _keep_payloads(self) -> None:
+        if self._keeps_payloads:
+            for route in self._all_routes():
+                route.local.keeps_payload = True
+            for ganglion in self._ganglia:
+                if isinstance(ganglion, GanglionExternalBase):
+                    ganglion._forward_dead_letters(self._bury)
 
     # -- end ---------------------------------------------------------------------------------------------------
 
@@ -268,11 +331,10 @@ class Plexus(Exchange, GanglionBase):
     def _end_reactants(self) -> None:
         self._closed = True
         for route in self._all_routes():
-            for reactant in route.local.reactants:
-                if isinstance(reactant, Buffer):
-                    reactant.end()
-            self._count_dropped(route.neuron, route.local.cancel())
+            self._log_dropped(route.neuron, route.local.cancel())
+        self._ended_routes = self._all_routes()
         self._drop_routes()
+        self._end_dead_letters()
 
     def __repr__(self) -> str:
         return f"<Plexus of {len(self._ganglia)} ganglia, {len(self._ports)} neurons>"

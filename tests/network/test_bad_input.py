@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from plexo import Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus
+from plexo import Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus, Queue
 from plexo._fast.envelope import build_envelope
 from tests.support import GREETING, RawPeer, Reading, Tick, frame, in_thread, reading, ready, run, tick, until
 
@@ -152,12 +152,14 @@ def test_a_bad_message_is_dropped_and_the_link_stays(
             await until(lambda: len(got) == 2)
             assert got == [Tick(42), Tick(42)]
             stats = ganglion.stats()
+            (link,) = stats.links
+            assert link.receiving.dropped == {cause: 2}
+            assert link.receiving.accepted == 4
+            assert link.receiving.delivered == 2
             if cause is Cause.UNDECODABLE:
-                assert stats.neurons[tick.name].undecodable == 2
-            elif cause is Cause.UNKNOWN_TOPIC:
-                assert ganglion.hub.unknown_topics == 2
-            else:
-                assert ganglion.hub.malformed == 2
+                assert stats.neurons[tick.name].receiving.dropped == {cause: 2}
+                assert stats.faults == {(cause, tick.name, "127.0.0.1"): 2}
+            assert stats.balanced
             assert stats.fault_count(cause) == 2
             warnings = [record for record in caplog.records if record.levelname == "WARNING"]
             assert [record.name for record in warnings].count("plexo") == 1
@@ -261,7 +263,7 @@ def test_a_claimed_size_costs_no_memory_before_the_bytes_come() -> None:
 
 def test_a_peer_that_asks_and_never_reads_fills_no_memory() -> None:
     async def main() -> None:
-        ganglion = pair(send_queue_bytes=100_000)
+        ganglion = pair(send_queue=Queue(bytes=100_000))
         async with Plexus([ganglion]) as plexus:
             got: list[Tick] = []
             plexus.on(tick)(got.append)

@@ -72,8 +72,8 @@ def test_forwarding_to_a_pair_without_a_peer_is_bounded_and_holds_nobody_up() ->
             for n in range(1500):
                 await a.transmit(Tick(n))
             await until(lambda: len(here) == 1500)
-            assert right.hub.waiting_messages == 1000
-            assert right.stats().neurons[tick.name].dropped == 500
+            assert right.stats().neurons[tick.name].sending.queued == 1000
+            assert right.stats().neurons[tick.name].sending.dropped == {Cause.QUEUE_FULL: 500}
             assert right.stats().fault_count(Cause.QUEUE_FULL) == 500
             got: list[int] = []
             async with Plexus([to(right)]) as b:

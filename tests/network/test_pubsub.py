@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plexo import Cause, GanglionZmqTcpPubSub, MessageTooLarge, Neuron, Plexus
+from plexo import Cause, GanglionZmqTcpPubSub, MessageTooLarge, Neuron, Plexus, Queue
 from tests.support import (
     Blob,
     RawPeer,
@@ -153,7 +153,7 @@ def test_a_stuck_subscriber_loses_messages_that_are_counted_and_the_other_gets_a
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
-        source = publisher(send_queue_bytes=200_000)
+        source = publisher(send_queue=Queue("drop_newest", bytes=200_000))
         sink = subscriber(source)
         async with Plexus([source]) as p, Plexus([sink]) as s:
             got: list[int] = []
@@ -166,12 +166,13 @@ def test_a_stuck_subscriber_loses_messages_that_are_counted_and_the_other_gets_a
                 await p.transmit(Blob(n.to_bytes(4, "big") + bytes(20_000)))
                 await until(lambda n=n: len(got) == n + 1)
             stats = source.stats()
-            dropped = stats.neurons[blob.name].dropped
+            dropped = stats.neurons[blob.name].sending.lost
             assert dropped > 0
-            assert stats.neurons[blob.name].sent + dropped == 1200
+            assert stats.neurons[blob.name].sending.accepted == 1200
+            assert stats.balanced
             assert caplog.text.count("queue to") == 1
             assert any(link.queued_bytes >= 200_000 for link in stats.links)
-            queued = sum(link.queued for link in stats.links)
+            queued = sum(link.sending.queued for link in stats.links)
             stuck.close()
             await until(lambda: subscribers(source, blob) == 1)
             assert source.stats().fault_count(Cause.UNSENT) >= queued > 0

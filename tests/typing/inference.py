@@ -141,7 +141,7 @@ async def through_a_plexus() -> None:
     plexus.transmit_nowait(Reading("tank-1", 21.5))
     plexus.transmit_nowait(Reading("tank-1", 21.5), reading)
     plexus.transmit_nowait("x", reading)  # type: ignore[misc]
-    coroutine: Coroutine[Any, Any, None] = plexus.transmit(Reading("tank-1", 21.5))
+    coroutine: Coroutine[Any, Any, int] = plexus.transmit(Reading("tank-1", 21.5))
     await coroutine
 
     await plexus.adapt(reading)
@@ -184,5 +184,5 @@ async def raw(payload: bytes | bytearray | memoryview | str, neuron: Neuron[Read
     await gather_one(plexus.transmit(neuron.decode(payload), neuron))
 
 
-async def gather_one(awaitable: Awaitable[None]) -> None:
+async def gather_one(awaitable: Awaitable[int]) -> None:
     await awaitable

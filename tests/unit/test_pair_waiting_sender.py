@@ -3,7 +3,7 @@
 
 import asyncio
 
-from plexo import GanglionZmqTcpPair, Namespace, Neuron
+from plexo import GanglionZmqTcpPair, Namespace, Neuron, Queue
 
 text = Neuron(str, Namespace("org.brewery.sake"))
 blob = Neuron(bytes, Namespace("org.brewery.sake"))
@@ -40,7 +40,7 @@ def test_messages_that_waited_for_room_go_out_when_there_is_room() -> None:
             if len(received) == len(payloads):
                 complete.set()
 
-        binding = GanglionZmqTcpPair("127.0.0.1", 0, heartbeat_s=0, send_queue_bytes=150_000)
+        binding = GanglionZmqTcpPair("127.0.0.1", 0, heartbeat_s=0, send_queue=Queue(bytes=150_000))
         connecting = GanglionZmqTcpPair(peer=binding.endpoint, heartbeat_s=0)
         async with binding, connecting:
             await binding.adapt(blob)

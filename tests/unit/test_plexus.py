@@ -21,6 +21,7 @@ from plexo import (
     Namespace,
     Neuron,
     Plexus,
+    Queue,
     TransmitterNotFound,
     WrongType,
 )
@@ -382,17 +383,21 @@ def test_a_stream_waits_for_messages_and_wakes_up() -> None:
 def test_a_full_stream_holds_the_sender_up() -> None:
     async def main() -> None:
         plexus = Plexus()
-        async with plexus.stream(tick, limit=2) as stream:
+        async with plexus.stream(tick, Queue(messages=2)) as stream:
             await plexus.transmit(Tick(0))
-            held_up = asyncio.create_task(plexus.transmit(Tick(1)))
-            behind = asyncio.create_task(plexus.transmit(Tick(2)))
+            await plexus.transmit(Tick(1))
+            held_up = asyncio.create_task(plexus.transmit(Tick(2)))
+            behind = asyncio.create_task(plexus.transmit(Tick(3)))
             for _ in range(5):
                 await asyncio.sleep(0)
             assert not held_up.done()
             assert await anext(stream) == Tick(0)
             await held_up
+            assert not behind.done()
             assert [await anext(stream), await anext(stream)] == [Tick(1), Tick(2)]
             await behind
+            assert await anext(stream) == Tick(3)
+            assert plexus.stats().balanced
 
     run(main())
 
@@ -400,12 +405,14 @@ def test_a_full_stream_holds_the_sender_up() -> None:
 def test_closing_a_stream_releases_its_reader_and_its_sender() -> None:
     async def main() -> None:
         plexus = Plexus()
-        stream = plexus.stream(tick, limit=1)
+        stream = plexus.stream(tick, Queue(messages=1))
+        await plexus.transmit(Tick(0))
         sender = asyncio.create_task(plexus.transmit(Tick(1)))
         await asyncio.sleep(0)
+        assert not sender.done()
         stream.close()
         await sender
-        assert [data async for data in stream] == [Tick(1)]
+        assert [data async for data in stream] == [Tick(0), Tick(1)]
         stream = plexus.stream(tick)
 
         async def read() -> list[Tick]:
@@ -420,8 +427,8 @@ def test_closing_a_stream_releases_its_reader_and_its_sender() -> None:
         with pytest.raises(Closed):
             async with stream:
                 pass
-        with pytest.raises(ValueError, match="limit"):
-            plexus.stream(tick, limit=0)
+        with pytest.raises(ValueError, match="messages"):
+            plexus.stream(tick, Queue(messages=0))
 
     run(main())
 

@@ -4,17 +4,24 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from plexo._fast.books import Ledger
 from plexo._fast.tasks import Work
+from plexo.statistics import Book
 
 @disjoint_base
 class Place:
     @property
     def neuron(self) -> Any: ...
     @property
-    def errors(self) -> int: ...
+    def owner(self) -> Any: ...
+    keeps_payload: bool
 
 @disjoint_base
-class Source: ...
+class Source:
+    @property
+    def host(self) -> str: ...
+    @property
+    def receiving(self) -> Ledger: ...
 
 @disjoint_base
 class Completion:
@@ -25,3 +32,7 @@ class Completion:
 class Target(Work):
     @property
     def reactant(self) -> Any: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def book(self) -> Book: ...

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from typing_extensions import Self, disjoint_base
 
 from plexo._fast.hub import Hub, Line
+from plexo._fast.queues import Queue
 from plexo._fast.synapse import Synapse
 from plexo.neuron.neuron import Neuron
 
@@ -18,13 +19,13 @@ class Breath:
 
 @disjoint_base
 class PairSynapse(Synapse[_T]):
-    def __init__(self, neuron: Neuron[_T], owner: Any, hub: Hub, receive_queue: int) -> None: ...
+    def __init__(self, neuron: Neuron[_T], owner: Any, hub: Hub, receive_queue: Queue) -> None: ...
     @property
     def hub(self) -> Hub: ...
 
 @disjoint_base
 class PubSynapse(Synapse[_T]):
-    def __init__(self, neuron: Neuron[_T], owner: Any, hub: Hub, receive_queue: int) -> None: ...
+    def __init__(self, neuron: Neuron[_T], owner: Any, hub: Hub, receive_queue: Queue) -> None: ...
     @property
     def hub(self) -> Hub: ...
     @property

@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t, uint64_t
-from plexo._fast.completion cimport Source
-from plexo._fast.outbox cimport Outbox
+from plexo._fast.sending cimport Outlet, Sending
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool
-from plexo._fast.topics cimport TopicTable
 
 cdef enum:
     SCRATCH_BYTES = 262144
 
 
-cdef class Hub:
-    cdef readonly object owner
-    cdef readonly TopicTable topics
+cdef class Hub(Sending):
     cdef readonly object loop
     cdef TaskPool pool
-    cdef readonly list links
     cdef Line pair_link
-    cdef readonly bint is_pair
     cdef readonly uint64_t max_frame_bytes
-    cdef readonly size_t send_queue_bytes
     cdef list dirty
     cdef object flush_handle
     cdef double dirty_since
@@ -32,9 +25,6 @@ cdef class Hub:
     cdef bint admitting
     cdef uint8_t *scratch
     cdef bint scratch_in_use
-    cdef readonly uint64_t received
-    cdef readonly uint64_t unknown_topics
-    cdef readonly uint64_t malformed
     cdef bint touch(self, Line link) except -1
     cdef int here(self) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
@@ -43,12 +33,12 @@ cdef class Hub:
     cpdef flush_all(self)
 
 
-cdef class Line(Source):
+cdef class Line(Outlet):
     cdef object __weakref__
     cdef readonly Hub hub
     cdef readonly int fd
-    cdef readonly object connection
-    cdef readonly Outbox outbox
+    cdef readonly uint64_t received_bytes
+    cdef bint refilling
     cdef readonly bint open
     cdef bint reading
     cdef bint writing
@@ -57,3 +47,6 @@ cdef class Line(Source):
     cdef bint unfinished(self) noexcept
     cdef int lost(self, object error) except -1
     cdef int flush(self) except -1
+    cdef bint has_room(self) except -1
+    cdef int refill(self) except -1
+    cdef int tell_freed(self, bint ended) except -1

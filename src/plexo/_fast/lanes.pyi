@@ -4,14 +4,14 @@ from typing import Any
 
 from typing_extensions import Self, disjoint_base
 
-from plexo._fast.completion import Place, Target
+from plexo._fast.completion import Place
+from plexo._fast.inbox import Inbox
+from plexo._fast.queues import Queue
 from plexo._fast.tasks import Driven
 
-def reactant_arity(reactant: object) -> int: ...
-
 @disjoint_base
-class Lane(Target):
-    def __new__(cls, place: Place, reactant: Callable[..., Any], limit: int) -> Self: ...
+class Lane(Inbox):
+    def __new__(cls, place: Place, reactant: Callable[..., Any], queue: Queue) -> Self: ...
     def go_on(self) -> None: ...
 
 @disjoint_base

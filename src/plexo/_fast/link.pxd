@@ -7,8 +7,6 @@ from plexo._fast.synapse cimport Synapse
 
 cdef class Link(Line):
     cdef bint takes_messages
-    cdef readonly uint64_t received
-    cdef readonly uint64_t received_bytes
     cdef uint8_t *partial
     cdef size_t partial_size
     cdef size_t partial_capacity
@@ -20,6 +18,8 @@ cdef class Link(Line):
     cdef Synapse target
     cdef int part
     cdef bint bad
+    # The beginning of a topic that no neuron here has, until its message has ended.
+    cdef bytes unknown
     cdef int save(self, const uint8_t *data, size_t size) except -1
     cdef int parse(self, const uint8_t *data, size_t size) except -1
     cdef int begin_big(self, const uint8_t *data, size_t have, uint64_t size, uint8_t flags) except -1
@@ -29,4 +29,5 @@ cdef class Link(Line):
     cdef int envelope(self, const uint8_t *body, size_t size) except -1
     cdef int fail(self, str expected, str received) except -1
     cdef int drop_malformed(self, str reason) except -1
+    cdef int drop_unknown(self) except -1
     cdef int read_all(self) except -1

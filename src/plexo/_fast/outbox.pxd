@@ -7,14 +7,18 @@ cdef class Chunk:
     cdef size_t sent
     cdef Py_ssize_t messages
     cdef Py_ssize_t push_out(self, int fd) except? -2
+    cdef Py_ssize_t finished(self) noexcept
+    cdef int census(self, bint is_pair, dict counts) except -1
     cdef tuple unsent(self)
 
 
 cdef class Run(Chunk):
     cdef uint8_t *data
     cdef size_t capacity
+    # Where the first message begins that is not wholly sent, and how many are before it, as far as was looked.
+    cdef size_t start
+    cdef Py_ssize_t ended
     cdef uint8_t *reserve(self, size_t size) except NULL
-    cdef size_t boundary(self, Py_ssize_t *finished) noexcept
 
 
 cdef class Outbox:
@@ -22,12 +26,17 @@ cdef class Outbox:
     cdef object ahead
     cdef Run tail
     cdef readonly size_t queued_bytes
-    cdef readonly uint64_t messages
+    # Messages in chunks that are not wholly sent, and in those that were.
+    cdef Py_ssize_t held
+    cdef uint64_t delivered
     cdef readonly uint64_t sent_bytes
     cdef uint8_t *reserve(self, size_t size, Py_ssize_t messages) except NULL
-    cdef int push_big(self, bytes head, bytes payload, size_t padding) except -1
+    cdef int push_big(self, bytes head, bytes payload, size_t padding, bytes topic) except -1
     cdef int flush(self) except -1
-    cdef Py_ssize_t waiting(self) except -1
+    cdef Chunk front(self)
+    cdef Py_ssize_t waiting(self) noexcept
+    cdef uint64_t taken(self) noexcept
+    cdef int census(self, bint is_pair, dict counts) except -1
     cdef list take_unsent(self)
     cdef int put_back(self, list wires) except -1
 

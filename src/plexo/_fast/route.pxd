@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-from plexo._fast.completion cimport Source, Target
+from plexo._fast.completion cimport Completion, Source, Target
 from plexo._fast.dispatch cimport Fanout
 from plexo._fast.tasks cimport TaskPool
+
+
+cdef class Port(Target):
+    cdef Route route
+    cdef object origin
+    cdef int delivered(self) except -1
+    cdef int to_local(self, object data, object reaction_id, Completion completion, TaskPool pool, Source source,
+                      object payload) except -1
 
 
 cdef class Route:
@@ -12,6 +20,8 @@ cdef class Route:
     cdef readonly Fanout local
     cdef readonly tuple outside
     cdef readonly tuple inside
+    # Reactants and peers that the last transmission went to.
+    cdef Py_ssize_t handed
     cdef bytes encoded(self, object data)
     cdef int check(self, object data) except -1
     cdef object transmit(self, object data, object reaction_id)
@@ -19,7 +29,6 @@ cdef class Route:
     cdef int transmit_now(self, object data, object reaction_id) except -1
     cdef int spread(self, object data, object reaction_id, Source source) except -1
     cdef int spread_inside(self, object data, object reaction_id) except -1
-    cdef int receive(self, object data, object origin, object reaction_id, TaskPool pool, Source source) except -1
 
 
 cdef class Exchange:
@@ -27,4 +36,5 @@ cdef class Exchange:
     cdef dict routes_by_type
     cdef object last_neuron
     cdef Route last_route
+    cdef readonly Py_ssize_t _handed
     cdef Route find(self, object data, object neuron)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t, uint64_t
+from plexo._fast.books cimport Ledger
 from plexo._fast.completion cimport Source
 from plexo._fast.dispatch cimport Fanout
 from plexo._fast.tasks cimport TaskPool
@@ -8,6 +9,7 @@ from plexo._fast.tasks cimport TaskPool
 cdef class Synapse:
     cdef object __weakref__
     cdef readonly object neuron
+    cdef readonly object name
     cdef readonly bytes topic
     cdef object decode
     cdef object type
@@ -16,15 +18,19 @@ cdef class Synapse:
     cdef readonly Fanout typed
     cdef readonly Fanout raw
     cdef readonly uint64_t received
-    cdef readonly uint64_t ignored
-    cdef readonly uint64_t undecodable
-    cdef readonly uint64_t sent
-    cdef readonly uint64_t dropped
+    # Messages that reached no reactant.
+    cdef Ledger unwanted
+    cdef Ledger sending
+    # Peers that the last `send` or `forward` handed its message to.
+    cdef readonly Py_ssize_t handed
     cdef int receive(self, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1
-    cdef int receive_bytes(self, object payload, TaskPool pool, Source source) except -1
+    cdef int receive_bytes(self, object payload, object settled, TaskPool pool, Source source) except -1
+    cdef int drop_unwanted(self, object cause, Source source) except -1
     cdef int check(self, bytes payload) except -1
+    cdef bint has_room(self) except -1
     cdef int push(self, bytes payload) except -1
-    cpdef object send(self, object payload)
+    cdef int lay_out(self, Source link, bytes payload) except -1
+    cpdef object send(self, object payload, object data=*)
     cpdef bint would_wait(self)
     cpdef bint wanted_outside(self)
     cpdef int forward(self, object payload, Source source) except -1

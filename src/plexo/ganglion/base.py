@@ -8,19 +8,43 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from plexo._fast.books import Tally
+from plexo._fast.dispatch import Fanout
+from plexo._fast.queues import Queue
+from plexo.dendrite import add_all
 from plexo.exceptions import Closed
+from plexo.failure import DeadLetter, DeadLetterReactant, Failure, OnError
 from plexo.neuron.neuron import Neuron
-from plexo.statistics import Cause, Tally
+from plexo.statistics import Cause
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 logger = logging.getLogger("plexo")
 
+# What a flood of poison may leave waiting.
+DEAD_LETTER_QUEUE = Queue("drop_oldest", messages=1000)
+
+
+class _DeadLetters:
+    """In the place of a neuron, for the books and the log."""
+
+    name = "dead letters"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+DEAD_LETTERS: Any = _DeadLetters()
+
 
 class GanglionBase:
     """Filters decide which neurons it carries: relevant_neurons (if any are given, only those), ignored_neurons, and
-    allowed_codecs (classes; if any are given, only neurons whose codec is of such a class)."""
+    allowed_codecs (classes; if any are given, only neurons whose codec is of such a class).
+
+    on_error(failure) is called for every error of a reactant that no sender gets, with a Failure. It is a plain
+    function, called where the error happened; what it raises is logged.
+    """
 
     # Also of a half-made object, whose __init__ raised.
     _closed = False
@@ -30,7 +54,13 @@ class GanglionBase:
         relevant_neurons: Iterable[Neuron[Any]] = (),
         ignored_neurons: Iterable[Neuron[Any]] = (),
         allowed_codecs: Iterable[type] = (),
+        on_error: OnError | None = None,
     ) -> None:
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"on_error: expected a function of a Failure, got {on_error!r}")
+        self._on_error = on_error
+        self._dead_letters: Fanout[Any] | None = None
+        self._keeps_payloads = False
         self._relevant_neurons = frozenset(checked_neurons(relevant_neurons, "relevant_neurons"))
         self._ignored_neurons = frozenset(checked_neurons(ignored_neurons, "ignored_neurons"))
         self._allowed_codecs = frozenset(allowed_codecs)
@@ -62,14 +92,63 @@ class GanglionBase:
         if self._closed:
             raise Closed(f"{self!r} is closed")
 
-    def _reactant_failed(self, error: BaseException, reactant: object, neuron: Neuron[Any]) -> None:
-        self._tally.add(Cause.REACTANT_ERROR, neuron.name)
-        logger.error("reactant %r of %s failed", reactant, neuron, exc_info=error)
+    # -- what goes wrong, told by the compiled side (Place) ------------------------------------------------------
 
-    def _count_dropped(self, neuron: Neuron[Any], count: int) -> None:
-        """Received messages that still waited for a reactant when this was closed."""
+    def _reactant_failed(
+        self,
+        error: BaseException,
+        reactant: object,
+        neuron: Neuron[Any],
+        peer: str,
+        data: object,
+        payload: bytes | None,
+    ) -> None:
+        logger.error("reactant %r of %s failed", reactant, neuron, exc_info=error)
+        self._tell_error(Failure(error, neuron, reactant, peer, data))
+        if payload is not None:
+            self._bury(DeadLetter(neuron, payload, Cause.REACTANT_ERROR, error, peer))
+
+    def _tell_error(self, failure: Failure) -> None:
+        if self._on_error is not None:
+            try:
+                self._on_error(failure)
+            except Exception:
+                logger.exception("on_error %r failed", self._on_error)
+
+    async def react_dead_letters(self, reactants: Iterable[DeadLetterReactant]) -> None:
+        """Add reactants for received messages that could not be used: they do not decode, or a reactant raised.
+
+        Each is called with a DeadLetter, one after another as every reactant; a plain function or a coroutine function.
+        From now on the bytes of a message are kept until its reactants have finished. Where more than 1000 wait, the
+        oldest are dropped and counted. What a reactant for dead letters raises is logged.
+        """
+        self._require_open()
+        if self._dead_letters is None:
+            self._dead_letters = Fanout(DEAD_LETTERS, self, DEAD_LETTER_QUEUE)
+        add_all(self._dead_letters, reactants)
+        self._keeps_payloads = True
+        self._keep_payloads()
+
+    def _keep_payloads(self) -> None:
+        """There are reactants for dead letters now."""
+
+    def _bury(self, letter: DeadLetter) -> None:
+        if self._dead_letters is not None:
+            self._dead_letters.receive(letter)
+
+    def _end_dead_letters(self) -> None:
+        if self._dead_letters is not None:
+            self._dead_letters.cancel()
+
+    def _dropping(self, neuron: Neuron[Any], reactant: object, policy: str) -> None:
+        logger.warning("%r: the queue of %r for %s is full; dropping (%s)", self, reactant, neuron, policy)
+
+    def _stopped_dropping(self, neuron: Neuron[Any], reactant: object, count: int) -> None:
+        logger.warning("%r: dropped %d messages of %s before %r; no more now", self, count, neuron, reactant)
+
+    def _log_dropped(self, neuron: Neuron[Any], count: int) -> None:
+        """Received messages that still waited for a reactant when this was closed; they are counted."""
         if count:
-            self._tally.add(Cause.CLOSED, neuron.name, "", count)
             logger.warning("%r: closed with %d messages of %s waiting for a reactant", self, count, neuron)
 
     def close(self) -> None:

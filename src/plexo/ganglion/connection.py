@@ -30,6 +30,7 @@ from plexo._proto.zmtp import (
     parse_subscription_message,
 )
 from plexo.exceptions import HandshakeFailed, ProtocolError
+from plexo.ganglion.endpoint import host_of
 from plexo.ganglion.sockets import Connector
 from plexo.statistics import Cause
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 # One read of the hand-shake; what comes with it belongs to the link.
 HANDSHAKE_READ_BYTES = 8192
+# What may wait for a peer before its PINGs go unanswered; what waits is a sign of life enough.
+MAX_UNREAD_ANSWER_BYTES = 1 << 16
 # Reads at a closing link before its ganglion looks at the clock again: a peer may send without end.
 DRAIN_READS = 16
 
@@ -56,6 +59,7 @@ class Connection:
         self.ganglion = ganglion
         self.socket = opened
         self.peer = peer
+        self.host = host_of(peer)
         self.role = role
         self.connector = connector
         self.version = (3, 0)
@@ -182,7 +186,7 @@ class Connection:
             command = parse_command(body, offset=link.received_bytes)
             if isinstance(command, Ping):
                 # A peer that asks and never reads must not fill our memory with answers.
-                if link.outbox.queued_bytes < self.ganglion.hub.send_queue_bytes:
+                if link.outbox.queued_bytes < MAX_UNREAD_ANSWER_BYTES:
                     link.write(encode_pong(command.context))
             elif isinstance(command, Subscribe):
                 self._subscribe(command.topic)

@@ -88,6 +88,11 @@ def bind_endpoint(interface: str | IPv4Address | IPv6Address, port: int) -> Endp
     return tcp_endpoint(interface, port, "port")
 
 
+def host_of(peer: str) -> str:
+    """The peer without its port: ports change with every connection."""
+    return peer.rpartition(":")[0] or peer
+
+
 def describe(address: Any) -> str:
     """A peer's socket address, for logs and statistics."""
     if isinstance(address, tuple):

@@ -7,18 +7,21 @@ begins or ends (`_interest_changed`); receiving means giving payloads to synapse
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
-from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
+from plexo._fast.dispatch import DEFAULT_QUEUE
+from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
 from plexo.dendrite import add_all
 from plexo.exceptions import MessageTooLarge, TransmitterNotFound
+from plexo.failure import DeadLetter, OnError
 from plexo.ganglion.base import GanglionBase, logger
 from plexo.neuron.neuron import Neuron
-from plexo.statistics import Cause, GanglionStats, LinkStats, NeuronStats
+from plexo.statistics import NO_LINK, Cause, GanglionStats, LinkStats
 from plexo.typing import EncodedType
 from plexo.typing.reactant import RawReactant, Reactant
 
@@ -27,9 +30,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Neurons and peers whose undecodable messages were logged; hosts are chosen by strangers.
+MAX_SAID = 1024
+
 
 class GanglionExternalBase(GanglionBase):
-    """receive_queue: messages that may wait for one reactant before the link they come on is read no further."""
+    """receive_queue: what may wait for one reactant, and what happens then; a Queue or the name of a policy.
+
+    Other arguments: see GanglionBase.
+    """
 
     def __init__(
         self,
@@ -37,12 +46,13 @@ class GanglionExternalBase(GanglionBase):
         ignored_neurons: Iterable[Neuron[Any]] = (),
         allowed_codecs: Iterable[type] = (),
         *,
-        receive_queue: int = DEFAULT_QUEUE_MESSAGES,
+        receive_queue: Queue | str | None = None,
+        on_error: OnError | None = None,
     ) -> None:
-        super().__init__(relevant_neurons, ignored_neurons, allowed_codecs)
-        if receive_queue < 1:
-            raise ValueError(f"receive_queue: expected at least 1 message, got {receive_queue}")
-        self._receive_queue = receive_queue
+        super().__init__(relevant_neurons, ignored_neurons, allowed_codecs, on_error)
+        self._receive_queue = as_queue(receive_queue, "receive_queue", DEFAULT_QUEUE)
+        self._buriers: list[Callable[[DeadLetter], None]] = []
+        self._said_undecodable: set[tuple[Neuron[Any], str]] = set()
         self._synapses: dict[Neuron[Any], Synapse[Any]] = {}
         self._topics: TopicTable[Synapse[Any]] = TopicTable()
 
@@ -65,7 +75,8 @@ class GanglionExternalBase(GanglionBase):
     def _end_reactants(self) -> None:
         """The end: cancel suspended reactants; what still waits for one is counted."""
         for neuron, synapse in self._synapses.items():
-            self._count_dropped(neuron, synapse.typed.cancel() + synapse.raw.cancel())
+            self._log_dropped(neuron, synapse.typed.cancel() + synapse.raw.cancel())
+        self._end_dead_letters()
 
     # -- neurons -----------------------------------------------------------------------------------------------
 
@@ -73,6 +84,7 @@ class GanglionExternalBase(GanglionBase):
         synapse = self._synapses.get(neuron)
         if synapse is None and self._accepts(neuron):
             synapse = self._synapses[neuron] = self._make_synapse(neuron)
+            synapse.typed.keeps_payload = synapse.raw.keeps_payload = self._keeps_payloads
             self._topics.insert(synapse.topic, synapse)
         return synapse
 
@@ -84,11 +96,16 @@ class GanglionExternalBase(GanglionBase):
         return synapse
 
     def _add_reactants(
-        self, synapse: Synapse[T], reactants: Iterable[Any], raw_reactants: Iterable[Any]
+        self,
+        synapse: Synapse[T],
+        reactants: Iterable[Any],
+        raw_reactants: Iterable[Any],
+        queue: Queue | str | None = None,
     ) -> None:
         wanted = synapse.wanted
-        add_all(synapse.typed, reactants)
-        add_all(synapse.raw, raw_reactants)
+        bounds = as_queue(queue, "queue", self._receive_queue)
+        add_all(synapse.typed, reactants, bounds)
+        add_all(synapse.raw, raw_reactants, bounds)
         if synapse.wanted != wanted:
             self._interest_changed(synapse)
 
@@ -97,20 +114,29 @@ class GanglionExternalBase(GanglionBase):
         neuron: Neuron[T],
         reactants: Iterable[Reactant[T]] | None = None,
         raw_reactants: Iterable[RawReactant[T]] | None = None,
+        *,
+        queue: Queue | str | None = None,
     ) -> None:
-        """Take up `neuron`, and add reactants of both kinds to it. Ignored (and logged) where the filters say no."""
+        """Take up `neuron`, and add reactants of both kinds to it. Ignored (and logged) where the filters say no.
+
+        Each reactant gets a queue such as `queue` (default: the ganglion's receive_queue).
+        """
         self._use_running_loop()
         synapse = self._adapt(neuron)
         if synapse is not None:
-            self._add_reactants(synapse, reactants or (), raw_reactants or ())
+            self._add_reactants(synapse, reactants or (), raw_reactants or (), queue)
 
-    async def react(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]]) -> None:
+    async def react(
+        self, neuron: Neuron[T], reactants: Iterable[Reactant[T]], *, queue: Queue | str | None = None
+    ) -> None:
         """Add reactants, taking up `neuron` where that has not happened yet."""
-        await self.adapt(neuron, reactants)
+        await self.adapt(neuron, reactants, queue=queue)
 
-    async def react_raw(self, neuron: Neuron[T], raw_reactants: Iterable[RawReactant[T]]) -> None:
+    async def react_raw(
+        self, neuron: Neuron[T], raw_reactants: Iterable[RawReactant[T]], *, queue: Queue | str | None = None
+    ) -> None:
         """Add reactants that get the bytes as they came, undecoded."""
-        await self.adapt(neuron, None, raw_reactants)
+        await self.adapt(neuron, None, raw_reactants, queue=queue)
 
     async def unreact(
         self,
@@ -132,38 +158,54 @@ class GanglionExternalBase(GanglionBase):
         """Make `neuron` transmittable."""
         await self.adapt(neuron)
 
-    async def transmit(self, data: T, neuron: Neuron[T], reaction_id: UUID | None = None) -> None:
-        """Encode and send `data`; ends when the transport has accepted it.
+    async def transmit(self, data: T, neuron: Neuron[T], reaction_id: UUID | None = None) -> int:
+        """Encode and send `data`; ends when the transport has accepted it. Returns how many peers it was handed to.
 
         WrongType: nothing was sent. TransmitterNotFound: `neuron` was never adapted. MessageTooLarge: over the
         transport's limit. What the codec raises, it raises.
         """
         synapse = self._find(neuron)
         neuron.check(data)
-        pending = synapse.send(neuron.encode(data))
+        pending = synapse.send(neuron.encode(data), data)
+        handed = synapse.handed
         if pending is not None:
             await pending
+        return handed
 
     async def transmit_encoded(
         self, data: EncodedType, neuron: Neuron[Any], reaction_id: UUID | None = None
-    ) -> None:
-        """Send what the codec of `neuron` has encoded already."""
-        pending = self._find(neuron).send(data)
+    ) -> int:
+        """Send what the codec of `neuron` has encoded already. Returns how many peers it was handed to."""
+        synapse = self._find(neuron)
+        pending = synapse.send(data)
+        handed = synapse.handed
         if pending is not None:
             await pending
+        return handed
 
     # -- what goes wrong ---------------------------------------------------------------------------------------
 
-    def _undecodable(self, error: Exception, payload: bytes, synapse: Synapse[Any]) -> None:
-        if self._tally.add(Cause.UNDECODABLE, synapse.neuron.name):
+    def _undecodable(self, error: Exception, payload: bytes, synapse: Synapse[Any], peer: str) -> None:
+        """Told of each; counted by the synapse. Logged once for each neuron and peer."""
+        if (synapse.neuron, peer) not in self._said_undecodable and len(self._said_undecodable) < MAX_SAID:
+            self._said_undecodable.add((synapse.neuron, peer))
             logger.warning(
-                "%r: %d bytes for %s do not decode (%s: %s); dropped, as others like it will be",
-                self, len(payload), synapse.neuron, type(error).__name__, error,
+                "%r: %d bytes from %s for %s do not decode (%s: %s); dropped, as others like it will be",
+                self, len(payload), peer or "here", synapse.neuron, type(error).__name__, error,
             )  # fmt: skip
+        if self._keeps_payloads or self._buriers:
+            letter = DeadLetter(synapse.neuron, bytes(payload), Cause.UNDECODABLE, error, peer)
+            for bury in (self._bury, *self._buriers):
+                bury(letter)
 
-    def _dropped(self, synapse: Synapse[Any], peer: str) -> None:
-        if self._tally.add(Cause.QUEUE_FULL, synapse.neuron.name, peer):
-            logger.warning("%r: queue to %s full; dropping messages of %s", self, peer, synapse.neuron)
+    def _forward_dead_letters(self, bury: Callable[[DeadLetter], None]) -> None:
+        """A plexus wants to know of what does not decode here, too."""
+        if bury not in self._buriers:
+            self._buriers.append(bury)
+
+    def _keep_payloads(self) -> None:
+        for synapse in self._synapses.values():
+            synapse.typed.keeps_payload = synapse.raw.keeps_payload = True
 
     def _too_large(self, synapse: Synapse[Any], size: int, limit: int) -> NoReturn:
         raise MessageTooLarge(f"{synapse.neuron}: {size} bytes encoded, {self!r} carries at most {limit}")
@@ -171,18 +213,28 @@ class GanglionExternalBase(GanglionBase):
     def _link_stats(self) -> tuple[LinkStats, ...]:
         return ()
 
+    def _queued_by_topic(self) -> dict[bytes, int]:
+        """Messages accepted and not yet sent, for `stats`."""
+        return {}
+
+    def _ended_links(self) -> LinkStats:
+        return NO_LINK
+
+    def _waiting(self) -> int:
+        """Messages whose senders wait."""
+        return 0
+
     def stats(self) -> GanglionStats:
-        """A snapshot of what was received, sent and dropped."""
+        """A snapshot of the books; see GanglionStats."""
+        queued = self._queued_by_topic()
         neurons = {
-            neuron.name: NeuronStats(
-                synapse.received,
-                synapse.ignored,
-                synapse.undecodable,
-                synapse.sent,
-                synapse.dropped,
-                synapse.typed.queued + synapse.raw.queued,
-            )
+            neuron.name: synapse.stats(queued.get(synapse.topic, 0))
             for neuron, synapse in self._synapses.items()
         }
-        received = sum(each.received for each in neurons.values())
-        return GanglionStats(received, neurons, self._link_stats(), self._tally.snapshot())
+        return GanglionStats(
+            MappingProxyType(neurons),
+            self._link_stats(),
+            self._ended_links(),
+            self._waiting(),
+            self._tally.snapshot(),
+        )

@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
+from plexo._fast.dispatch import DEFAULT_QUEUE
+from plexo._fast.queues import Queue, as_queue
+from plexo.dendrite import add_all
 from plexo.exceptions import TransmitterNotFound
+from plexo.failure import OnError
 from plexo.ganglion.base import GanglionBase
 from plexo.neuron.neuron import Neuron
+from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
 from plexo.synapse.inproc import SynapseInproc
 from plexo.typing.reactant import Reactant
 
@@ -17,21 +23,28 @@ T = TypeVar("T")
 
 
 class GanglionInproc(GanglionBase):
-    """A bus inside one process. Several plexuses may share one."""
+    """A bus inside one process. Several plexuses may share one.
+
+    receive_queue: what may wait for one reactant, a Queue or the name of a policy; on_error: see GanglionBase.
+    """
 
     def __init__(
         self,
         relevant_neurons: Iterable[Neuron[Any]] = (),
         ignored_neurons: Iterable[Neuron[Any]] = (),
         allowed_codecs: Iterable[type] = (),
+        *,
+        receive_queue: Queue | str | None = None,
+        on_error: OnError | None = None,
     ) -> None:
-        super().__init__(relevant_neurons, ignored_neurons, allowed_codecs)
+        super().__init__(relevant_neurons, ignored_neurons, allowed_codecs, on_error)
+        self._receive_queue = as_queue(receive_queue, "receive_queue", DEFAULT_QUEUE)
         self._synapses: dict[Neuron[Any], SynapseInproc[Any]] = {}
 
     def _adapt(self, neuron: Neuron[Any]) -> SynapseInproc[Any] | None:
         synapse = self._synapses.get(neuron)
         if synapse is None and self._accepts(neuron):
-            synapse = self._synapses[neuron] = SynapseInproc(neuron, report=self._reactant_failed)
+            synapse = self._synapses[neuron] = SynapseInproc(neuron, owner=self)
         return synapse
 
     def _find(self, neuron: Neuron[Any]) -> SynapseInproc[Any]:
@@ -41,15 +54,23 @@ class GanglionInproc(GanglionBase):
             raise TransmitterNotFound(f"no transmitter for {neuron} here; call `await adapt(neuron)` first")
         return synapse
 
-    async def adapt(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]] | None = None) -> None:
-        """Take up `neuron`, and add reactants to it."""
+    async def adapt(
+        self,
+        neuron: Neuron[T],
+        reactants: Iterable[Reactant[T]] | None = None,
+        *,
+        queue: Queue | str | None = None,
+    ) -> None:
+        """Take up `neuron`, and add reactants to it; each gets a queue such as `queue` (default: receive_queue)."""
         synapse = self._adapt(neuron)
         if synapse is not None and reactants:
-            await synapse.add_reactants(reactants)
+            add_all(synapse.fanout, reactants, as_queue(queue, "queue", self._receive_queue))
 
-    async def react(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]]) -> None:
+    async def react(
+        self, neuron: Neuron[T], reactants: Iterable[Reactant[T]], *, queue: Queue | str | None = None
+    ) -> None:
         """Add reactants, taking up `neuron` where that has not happened yet."""
-        await self.adapt(neuron, reactants)
+        await self.adapt(neuron, reactants, queue=queue)
 
     async def unreact(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]]) -> None:
         """Remove reactants."""
@@ -58,22 +79,37 @@ class GanglionInproc(GanglionBase):
     async def update_transmitter(self, neuron: Neuron[Any]) -> None:
         self._adapt(neuron)
 
-    async def transmit(self, data: T, neuron: Neuron[T], reaction_id: UUID | None = None) -> None:
+    async def transmit(self, data: T, neuron: Neuron[T], reaction_id: UUID | None = None) -> int:
         """Give `data` to every reactant and wait for them; raises what they raise (several: an ExceptionGroup).
 
-        TransmitterNotFound: `neuron` was never adapted. WrongType: `data` is not what it carries.
+        Returns to how many reactants it went. TransmitterNotFound: `neuron` was never adapted. WrongType: `data` is
+        not what it carries.
         """
         synapse = self._find(neuron)
         neuron.check(data)
+        handed = len(synapse.fanout)
         pending = synapse.fanout.transmit(data, reaction_id)
         if pending is not None:
             await pending
+        return handed
+
+    def stats(self) -> GanglionStats:
+        """A snapshot of the books; see GanglionStats."""
+        neurons = {
+            neuron.name: NeuronStats(0, synapse.fanout.book, EMPTY_BOOK, synapse.fanout.reactant_stats())
+            for neuron, synapse in self._synapses.items()
+        }
+        return GanglionStats(MappingProxyType(neurons), (), NO_LINK, 0, self._tally.snapshot())
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             for neuron, synapse in self._synapses.items():
-                self._count_dropped(neuron, synapse.fanout.cancel())
+                self._log_dropped(neuron, synapse.fanout.cancel())
+            self._end_dead_letters()
+
+    def _receivers(self, neuron: Neuron[Any]) -> int:
+        return len(self._find(neuron).fanout.reactants)
 
     def _enter(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> Awaitable[None] | None:
         """A plexus sends through here."""

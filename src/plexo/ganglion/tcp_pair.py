@@ -91,14 +91,25 @@ class GanglionZmqTcpPair(GanglionZmtp):
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
     ) -> None:
         self._unsent.extend(unsent)
+        self._write_off(connection, [], Cause.UNSENT)
         super().ended(connection, was_up, unsent, cause, why)
 
+    def _unsent_wires(self) -> list[Any]:
+        return self._unsent
+
     def _begin_close(self) -> list[Connection]:
-        lost = sum(messages for _, messages in self._unsent) + self.hub.waiting_messages
+        unsent, self._unsent = self._unsent, []
+        lingering = super()._begin_close()
+        lost = self.hub.write_off(unsent, Cause.CLOSED, None)
         if lost:
-            self._tally.add(Cause.CLOSED, "", "", lost)
             logger.warning("%r: closed with %d messages that no peer was there to take", self, lost)
-        return super()._begin_close()
+        return lingering
+
+    def _end_close(self) -> None:
+        super()._end_close()
+        lost = self.hub.drop_backlog(Cause.CLOSED)
+        if lost:
+            logger.warning("%r: closed with %d messages that the peer had no room for", self, lost)
 
     def __repr__(self) -> str:
         return f"<GanglionZmqTcpPair {'connecting to' if self.peer else 'bound to'} {self.endpoint}>"

@@ -13,7 +13,7 @@ from plexo._proto.zmtp import MAX_TOPIC_BYTES, SocketType, encode_cancel, encode
 from plexo.ganglion.base import logger
 from plexo.ganglion.connection import Connection
 from plexo.ganglion.endpoint import Endpoint, EndpointLike, bind_endpoint, parse_endpoint
-from plexo.ganglion.zmtp import GanglionZmtp, host_of
+from plexo.ganglion.zmtp import GanglionZmtp
 from plexo.host_information import get_primary_ip
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause
@@ -29,8 +29,7 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
     Binds `port_pub` of `bind_interface` (an address, an interface's name, or `*`; default: the primary address), or the
     endpoint `bind`. `peers` are (address, port), `tcp://host:port` or `ipc://path`. A message that nobody subscribed to
     is neither encoded nor sent. With `port_pub=None` (and no `bind`) it binds nothing and only receives. A subscriber
-    that does not keep up loses messages once `send_queue_bytes` wait for it; they are counted, and the others do not
-    notice.
+    that does not keep up loses messages once its `send_queue` is full; they are counted, and the others do not notice.
 
     OSError: the address cannot be bound. Other keyword arguments: see GanglionZmtp.
     """
@@ -106,8 +105,8 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
     ) -> None:
         super().ended(connection, was_up, unsent, cause, why)
-        lost = sum(messages for _, messages in unsent)
-        if lost and self._tally.add(Cause.UNSENT, "", host_of(connection.peer), lost):
+        lost = self._write_off(connection, unsent, Cause.UNSENT)
+        if lost:
             logger.warning("%r: %s left before taking its last %d messages", self, connection.peer, lost)
         if len(connection.subscriptions):
             connection.subscriptions.clear()

@@ -10,26 +10,28 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from plexo._fast.dispatch import DEFAULT_QUEUE_MESSAGES
 from plexo._fast.hub import Hub
 from plexo._fast.link import Link
+from plexo._fast.queues import Queue, as_queue
+from plexo._fast.synapse import Synapse
 from plexo._proto.errors import printable
 from plexo._proto.zmtp import SocketType, encode_ping
 from plexo.exceptions import Closed
+from plexo.failure import OnError
 from plexo.ganglion.base import logger
 from plexo.ganglion.connection import Connection
-from plexo.ganglion.endpoint import Endpoint
+from plexo.ganglion.endpoint import Endpoint, host_of
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.sockets import Connector, Listener
 from plexo.neuron.neuron import Neuron
-from plexo.statistics import Cause, LinkStats
+from plexo.statistics import NO_LINK, Cause, LinkStats, sum_of_links
 
 # The largest frame accepted from a peer, and the largest message sent. A frame's memory grows as its bytes arrive.
 DEFAULT_MAX_FRAME_BYTES = 1 << 30
-# Bytes accepted for a pair's peer and not yet taken by the kernel, above which a sender waits.
-DEFAULT_SEND_QUEUE_BYTES = 1 << 20
+# Accepted for a pair's peer and not yet taken by the kernel; above it a sender waits.
+DEFAULT_PAIR_QUEUE = Queue("block", bytes=1 << 20)
 # The same for each subscriber, above which it loses messages: room for a burst, or a large message and what follows.
-DEFAULT_PUBLISH_QUEUE_BYTES = 16 << 20
+DEFAULT_PUBLISH_QUEUE = Queue("drop_newest", bytes=16 << 20)
 DEFAULT_HANDSHAKE_TIMEOUT_S = 10.0
 DEFAULT_HEARTBEAT_S = 5.0
 DEFAULT_RECONNECT_MIN_S = 0.05
@@ -45,9 +47,11 @@ class GanglionZmtp(GanglionExternalBase):
     """Keyword arguments of every ZMTP ganglion (seconds, bytes):
 
     max_frame_bytes       largest frame from a peer; a larger one closes the link
-    send_queue_bytes      accepted and not yet sent, per peer; above it senders wait (pair, default 1 MiB) or messages
-                          are dropped and counted (publish/subscribe, default 16 MiB)
-    receive_queue         messages that may wait for one reactant before its link is read no further
+    send_queue            a Queue, or the name of a policy: accepted and not yet sent, per peer. Default: a pair's
+                          senders wait above 1 MiB, a subscriber loses the newest messages above 16 MiB
+    receive_queue         the same for what waits for one reactant. Default: its links are read no further when 1000
+                          messages or 64 MiB wait
+    on_error              see GanglionBase
     handshake_timeout_s   a connection that has not introduced itself by then is closed
     heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and
                           given up after a second silent period: within two to three periods in all; 0 turns it off
@@ -62,8 +66,9 @@ class GanglionZmtp(GanglionExternalBase):
         *,
         is_pair: bool,
         max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
-        send_queue_bytes: int | None = None,
-        receive_queue: int = DEFAULT_QUEUE_MESSAGES,
+        send_queue: Queue | str | None = None,
+        receive_queue: Queue | str | None = None,
+        on_error: OnError | None = None,
         handshake_timeout_s: float = DEFAULT_HANDSHAKE_TIMEOUT_S,
         heartbeat_s: float = DEFAULT_HEARTBEAT_S,
         reconnect_min_s: float = DEFAULT_RECONNECT_MIN_S,
@@ -74,12 +79,13 @@ class GanglionZmtp(GanglionExternalBase):
         self._connectors: list[Connector] = []
         self._connections: set[Connection] = set()
         self._heartbeat_timer: asyncio.TimerHandle | None = None
-        super().__init__(relevant_neurons, ignored_neurons, allowed_codecs, receive_queue=receive_queue)
-        if send_queue_bytes is None:
-            send_queue_bytes = DEFAULT_SEND_QUEUE_BYTES if is_pair else DEFAULT_PUBLISH_QUEUE_BYTES
+        super().__init__(
+            relevant_neurons, ignored_neurons, allowed_codecs, receive_queue=receive_queue, on_error=on_error
+        )
+        default_queue = DEFAULT_PAIR_QUEUE if is_pair else DEFAULT_PUBLISH_QUEUE
+        self._ended = NO_LINK
         for argument, value, least in (
             ("max_frame_bytes", max_frame_bytes, 1),
-            ("send_queue_bytes", send_queue_bytes, 1),
             ("handshake_timeout_s", handshake_timeout_s, 0.001),
             ("heartbeat_s", heartbeat_s, 0),
             ("reconnect_min_s", reconnect_min_s, 0.001),
@@ -91,7 +97,9 @@ class GanglionZmtp(GanglionExternalBase):
         self.heartbeat_s = heartbeat_s
         self.reconnect_min_s = reconnect_min_s
         self.reconnect_max_s = reconnect_max_s
-        self.hub = Hub(self, self._topics, is_pair, max_frame_bytes, send_queue_bytes)
+        self.hub = Hub(
+            self, self._topics, is_pair, max_frame_bytes, as_queue(send_queue, "send_queue", default_queue)
+        )
 
     # -- event loop --------------------------------------------------------------------------------------------
 
@@ -218,13 +226,26 @@ class GanglionZmtp(GanglionExternalBase):
             logger.warning("%r: %s: %s (%s; counted from now on)", self, peer or "local", why, cause.value)
 
     def report_unknown(self, topic: bytes, peer: str) -> None:
-        if self._tally.add(Cause.UNKNOWN_TOPIC, "", host_of(peer)):
+        """Counted by the link; called for the first from a host."""
+        logger.warning(
+            "%r: %s sends %s, which no neuron here has; ignored", self, peer, printable(topic, 200)
+        )
+
+    # -- queues, told by the hub -------------------------------------------------------------------------------
+
+    def _queue_full(self, link: Link | None, synapse: Synapse[Any]) -> None:
+        """A link's queue (None: a pair's, without peer) begins to be full; `_queue_freed` ends that."""
+        peer = "a peer that is not there" if link is None else link.connection.peer
+        queue = self.hub.send_queue
+        if queue.policy != "block":
             logger.warning(
-                "%r: %s sends %s, which no neuron here has; ignored", self, peer, printable(topic, 200)
+                "%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron
             )
 
-    def _slow(self, link: Link, synapse: Any) -> None:
-        self._dropped(synapse, link.connection.peer)
+    def _queue_freed(self, link: Link, dropped: int) -> None:
+        """The queue is half empty again, or its link is gone; `dropped` messages were lost meanwhile."""
+        if dropped:
+            logger.warning("%r: dropped %d messages to %s; no more now", self, dropped, link.connection.peer)
 
     @property
     def peers_connected(self) -> tuple[str, ...]:
@@ -233,18 +254,34 @@ class GanglionZmtp(GanglionExternalBase):
 
     def _link_stats(self) -> tuple[LinkStats, ...]:
         return tuple(
-            LinkStats(
-                connection.peer,
-                link.received,
-                link.received_bytes,
-                link.outbox.messages - link.unsent_messages,
-                link.outbox.sent_bytes,
-                link.unsent_messages,
-                link.outbox.queued_bytes,
-            )
+            link.stats(connection.peer)
             for connection in self._connections
             if (link := connection.link) is not None
         )
+
+    def _ended_links(self) -> LinkStats:
+        return self._ended
+
+    def _unsent_wires(self) -> list[Any]:
+        """What lost links gave back, to be sent on the next one."""
+        return []
+
+    def _queued_by_topic(self) -> dict[bytes, int]:
+        return self.hub.queued_by_topic(self._unsent_wires())
+
+    def _waiting(self) -> int:
+        return self.hub.waiting_messages
+
+    def _write_off(self, connection: Connection, unsent: list[Any], cause: Cause) -> int:
+        """A link is gone for good: what it had accepted and not sent is lost, and its book is closed."""
+        link = connection.link
+        if link is None:
+            return 0
+        lost = self.hub.write_off(unsent, cause, link)
+        if not self.hub.is_pair:
+            lost += link.drop_backlog(cause)
+        self._ended = sum_of_links((self._ended, link.stats("")))
+        return lost
 
     # -- end ---------------------------------------------------------------------------------------------------
 
@@ -297,9 +334,8 @@ class GanglionZmtp(GanglionExternalBase):
 
     def _end_close(self) -> None:
         for connection in list(self._connections):
-            lost = sum(messages for _, messages in connection.close())
+            lost = self._write_off(connection, connection.close(), Cause.CLOSED)
             if lost:
-                self._tally.add(Cause.CLOSED, "", host_of(connection.peer), lost)
                 logger.warning("%r: closed with %d messages not sent to %s", self, lost, connection.peer)
         self._connections.clear()
 
@@ -310,11 +346,6 @@ class GanglionZmtp(GanglionExternalBase):
                 listener.socket.close()
             for connection in self._connections:
                 connection.socket.close()
-
-
-def host_of(peer: str) -> str:
-    """The peer without its port: ports change with every connection."""
-    return peer.rpartition(":")[0] or peer
 
 
 def _selectable(connections: list[Connection]) -> bool:

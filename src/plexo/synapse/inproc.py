@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Generic
+from collections.abc import Iterable
+from typing import Generic
 from uuid import UUID
 
 from plexo.dendrite import Dendrite
@@ -20,10 +20,10 @@ class SynapseInproc(Generic[UnencodedType]):
         self,
         neuron: Neuron[UnencodedType],
         reactants: Iterable[Reactant[UnencodedType]] = (),
-        report: Callable[[BaseException, object, Neuron[Any]], None] | None = None,
+        owner: object = None,
     ) -> None:
         self.neuron = neuron
-        self._dendrite = Dendrite(neuron, reactants, report)
+        self._dendrite = Dendrite(neuron, reactants, owner)
         self.fanout = self._dendrite.fanout
 
     async def add_reactants(self, reactants: Iterable[Reactant[UnencodedType]]) -> None:

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits to be sent, and what is dropped instead: the policies of the send queue.
+
+What a link cannot take now depends on the policy. Under `block` the senders wait (`Hub.waiting`: they hold their own
+messages). Under `drop_newest` and `reject` the outbox is the queue. What is laid out in an outbox cannot be taken back, so
+under `drop_oldest` and `latest` an outbox gets only what the system takes, and the rest waits in the link's backlog. A pair
+has one backlog for all its links, one after another: it also keeps what came while no peer was there.
+"""
+
+from libc.stdint cimport uint64_t
+
+from plexo._fast.books cimport Ledger, Tally, tick
+from plexo._fast.completion cimport Source
+from plexo._fast.outbox cimport Outbox
+from plexo._fast.queues cimport BLOCK, DROP_OLDEST, LATEST, REJECT, Queue, Waiting
+from plexo._fast.synapse cimport Synapse
+from plexo._fast.outbox import census_of
+from plexo.exceptions import QueueFull
+from plexo.statistics import Cause
+
+cdef object QUEUE_FULL = Cause.QUEUE_FULL
+cdef object SUPERSEDED = Cause.SUPERSEDED
+
+cdef enum:
+    # Forwarded messages, which no sender waits with, that are kept under `block` while a pair has no room or no peer.
+    MAX_FORWARD_WAITING = 1000
+
+
+cdef class Outlet(Source):
+    """The sending half of one link, as a queue."""
+
+
+cdef class Sending:
+    """The send queues of one ganglion. `owner` is told of the rare:
+
+    owner._queue_full(link or None, synapse)    a link's queue begins to be full (None: a pair's, without peer)
+    owner._queue_freed(link, dropped)           it is half empty again, or the link is gone
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self.links = []
+
+    cdef bint spill(self, Waiting backlog, Outlet link, Synapse synapse, bytes payload, object data) except -1:
+        """A message that `link` (None: no peer is there) does not take now: keep it, or drop one, as the policy says.
+
+        True where this one is kept. Raises QueueFull under `reject`.
+        """
+        cdef int rule = self.send_queue.rule
+        cdef tuple entry = (len(payload), synapse, payload)
+        cdef tuple before
+        key = None
+        if rule == LATEST:
+            if self.send_queue.key is None:
+                key = synapse
+            else:
+                # Values of several neurons share this queue.
+                key = (synapse, self.send_queue.key(synapse.decode(payload) if data is None else data))
+                hash(key)
+        elif rule == BLOCK:
+            full = backlog.length() >= MAX_FORWARD_WAITING
+        elif rule != DROP_OLDEST:
+            full = backlog.full(0, 0) if link is None else backlog.full(link.outbox.waiting(), link.outbox.queued_bytes)
+        if rule == REJECT and full:
+            raise self.queue_full(link, synapse)
+        tick(synapse.sending.accepted)
+        if link is not None and not self.is_pair:
+            tick(link.sending.accepted)
+        if rule == LATEST:
+            before = backlog.replace(key, entry)
+            if before is not None:
+                self.drop(<Synapse>before[1], link, SUPERSEDED)
+            while backlog.length() > 1 and backlog.full(-1, 0):
+                self.drop_for_room(backlog, <Synapse>backlog.pop()[1], link)
+            return True
+        if rule == DROP_OLDEST:
+            while backlog.full(0, 0):
+                self.drop_for_room(backlog, <Synapse>backlog.pop()[1], link)
+        elif full:
+            self.drop_for_room(backlog, synapse, link)
+            return False
+        backlog.append(entry)
+        return True
+
+    cdef int drop(self, Synapse synapse, Outlet link, object cause) except -1:
+        """One accepted message of `synapse` is not sent."""
+        synapse.sending.drop(cause, 1)
+        if link is not None and not self.is_pair:
+            link.sending.drop(cause, 1)
+        self.tally.add(cause, synapse.name, "" if link is None else link.host, 1)
+        return 0
+
+    cdef int drop_for_room(self, Waiting backlog, Synapse synapse, Outlet link) except -1:
+        self.drop(synapse, link, QUEUE_FULL)
+        backlog.lost += 1
+        return self.tell_full(backlog, synapse, link)
+
+    cdef int tell_full(self, Waiting backlog, Synapse synapse, Outlet link) except -1:
+        """Once, until the queue is half empty again (`Line.tell_freed`)."""
+        if not backlog.told:
+            backlog.told = True
+            self.owner._queue_full(link, synapse)
+        return 0
+
+    cdef object queue_full(self, Outlet link, Synapse synapse):
+        to = "a peer that is not there" if link is None else link.connection.peer
+        return QueueFull(f"{synapse.neuron}: the queue to {to} is full ({self.send_queue!r}); nothing was sent")
+
+    def queued_by_topic(self, unsent):
+        """Messages accepted and not wholly with the system, by topic; `unsent`: what lost links gave back."""
+        cdef Outlet link
+        cdef dict counts = census_of(unsent, self.is_pair)
+        for link in self.links:
+            link.outbox.census(self.is_pair, counts)
+            if link.backlog is not self.backlog:
+                count_entries(link.backlog, counts)
+        count_entries(self.backlog, counts)
+        return counts
+
+    def drop_backlog(self, cause):
+        """The end of a pair: what waited for a peer is dropped; how many messages that were."""
+        cdef Synapse synapse
+        entries = self.backlog.clear()
+        for _, synapse, _ in entries:
+            self.drop(synapse, None, cause)
+        return len(entries)
+
+    def write_off(self, unsent, cause, Outlet link):
+        """What `Line.close` gave back will never be sent: count it, by neuron; how many messages that were."""
+        cdef Synapse synapse
+        total = 0
+        for topic, count in census_of(unsent, self.is_pair).items():
+            synapse = self.topics.get(topic)
+            total += count
+            if link is not None:
+                link.sending.drop(cause, count)
+            if synapse is not None:
+                synapse.sending.drop(cause, count)
+                self.tally.add(cause, synapse.name, "" if link is None else link.host, count)
+        return total
+
+
+cdef int count_entries(Waiting backlog, dict counts) except -1:
+    cdef Synapse synapse
+    if backlog.length():
+        for _, synapse, _ in backlog.all():
+            counts[synapse.topic] = counts.get(synapse.topic, 0) + 1
+    return 0
