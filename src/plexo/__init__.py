@@ -23,6 +23,7 @@ from plexo.exceptions import (
     WrongType,
 )
 from plexo.failure import DeadLetter, Failure
+from plexo.ganglion.events import LinkEvent, LinkEventKind
 from plexo.ganglion.inproc import GanglionInproc
 from plexo.namespace.namespace import Namespace
 from plexo.neuron.neuron import Neuron
@@ -67,6 +68,8 @@ __all__ = [
     "HandshakeFailed",
     "JsonCodec",
     "LinkError",
+    "LinkEvent",
+    "LinkEventKind",
     "MessageTooLarge",
     "MsgpackCodec",
     "Namespace",

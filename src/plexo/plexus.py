@@ -92,6 +92,8 @@ class Plexus(Exchange, GanglionBase):
             return
         self._ganglia.append(ganglion)
         self._keep_payloads()
+        ganglion._watchers.lead_to(self._watchers)
+        self._watchers.tell_change()
         for route in self._all_routes():
             self._join(route, ganglion)
             self._update_interest(route)
@@ -147,6 +149,21 @@ class Plexus(Exchange, GanglionBase):
         for ganglion in self._ganglia:
             if isinstance(ganglion, (GanglionExternalBase, Plexus)) and not ganglion.closed:
                 ganglion._use_running_loop()
+
+    def _leaves(self, neuron: Neuron[Any] | None) -> dict[AnyGanglion, None]:
+        """The ganglia here and in plexuses here, each once; with `neuron`, those that would carry it."""
+        found: dict[AnyGanglion, None] = {}
+        for ganglion in self._ganglia:
+            if neuron is not None and not ganglion.capable(neuron):
+                continue
+            found.update(ganglion._leaves(neuron) if isinstance(ganglion, Plexus) else {ganglion: None})
+        return found
+
+    def _ready_peers(self, neuron: Neuron[Any] | None) -> list[str]:
+        return [peer for ganglion in self._leaves(neuron) for peer in ganglion._ready_peers(neuron)]
+
+    def _absent_peers(self) -> list[str]:
+        return [peer for ganglion in self._leaves(None) for peer in ganglion._absent_peers()]
 
     def _route_for(self, kind: type) -> Route[Any]:
         """The route of values of this exact type; called once for each type until neurons change."""
@@ -321,12 +338,16 @@ class Plexus(Exchange, GanglionBase):
             self._end_reactants()
             for ganglion in self._ganglia:
                 ganglion.close()
+            self._watchers.end()
 
     async def aclose(self) -> None:
         """`close`, giving the event loop its turns meanwhile."""
         if not self._closed:
             self._end_reactants()
-            await asyncio.gather(*(ganglion.aclose() for ganglion in self._ganglia))
+            try:
+                await asyncio.gather(*(ganglion.aclose() for ganglion in self._ganglia))
+            finally:
+                self._watchers.end()
 
     def _end_reactants(self) -> None:
         self._closed = True

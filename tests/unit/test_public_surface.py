@@ -47,6 +47,8 @@ PUBLIC = {
     "HandshakeFailed",
     "JsonCodec",
     "LinkError",
+    "LinkEvent",
+    "LinkEventKind",
     "MessageTooLarge",
     "MsgpackCodec",
     "Namespace",

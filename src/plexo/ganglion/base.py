@@ -14,6 +14,7 @@ from plexo._fast.queues import Queue
 from plexo.dendrite import add_all
 from plexo.exceptions import Closed
 from plexo.failure import DeadLetter, DeadLetterReactant, Failure, OnError
+from plexo.ganglion.events import WatchedLinks, Watchers
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause
 
@@ -38,7 +39,7 @@ class _DeadLetters:
 DEAD_LETTERS: Any = _DeadLetters()
 
 
-class GanglionBase:
+class GanglionBase(WatchedLinks):
     """Filters decide which neurons it carries: relevant_neurons (if any are given, only those), ignored_neurons, and
     allowed_codecs (classes; if any are given, only neurons whose codec is of such a class).
 
@@ -65,6 +66,7 @@ class GanglionBase:
         self._ignored_neurons = frozenset(checked_neurons(ignored_neurons, "ignored_neurons"))
         self._allowed_codecs = frozenset(allowed_codecs)
         self._tally = Tally()
+        self._watchers = Watchers()
 
     @property
     def closed(self) -> bool:
@@ -154,6 +156,7 @@ class GanglionBase:
     def close(self) -> None:
         """End everything this runs; may be called twice."""
         self._closed = True
+        self._watchers.end()
 
     async def aclose(self) -> None:
         """`close`, giving the event loop its turns meanwhile."""

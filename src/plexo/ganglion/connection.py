@@ -31,11 +31,13 @@ from plexo._proto.zmtp import (
 )
 from plexo.exceptions import HandshakeFailed, ProtocolError
 from plexo.ganglion.endpoint import host_of
+from plexo.ganglion.events import LinkEventKind
 from plexo.ganglion.sockets import Connector
 from plexo.statistics import Cause
 
 if TYPE_CHECKING:
     from plexo.ganglion.zmtp import GanglionZmtp
+    from plexo.neuron.neuron import Neuron
 
 # One read of the hand-shake; what comes with it belongs to the link.
 HANDSHAKE_READ_BYTES = 8192
@@ -140,7 +142,12 @@ class Connection:
             with contextlib.suppress(OSError):
                 self.socket.send(self._outgoing)
             cause = Cause.DISCONNECTED if error.reason is Reason.PEER_CLOSED else Cause.HANDSHAKE_FAILED
-            self._fail(cause, HandshakeFailed(str(error), self.peer, error.offset))
+            refused = error.reason is Reason.PEER_ERROR
+            self._fail(
+                cause,
+                HandshakeFailed(str(error), self.peer, error.offset),
+                LinkEventKind.REJECTED if refused else LinkEventKind.HANDSHAKE_FAILED,
+            )
             return
         answer = self._handshake.data_to_send()
         if established is not None:
@@ -162,7 +169,7 @@ class Connection:
         if (refusal := self.ganglion.refuses(self)) is not None:
             with contextlib.suppress(OSError):
                 self.socket.send(self._outgoing + encode_error(refusal))
-            self._end(Cause.REJECTED, refusal)
+            self._end(Cause.REJECTED, refusal, LinkEventKind.REJECTED)
             return
         loop = self._loop
         self.stop()
@@ -170,12 +177,16 @@ class Connection:
         self.version = established.version
         hub = self.ganglion.hub
         link = Link(hub, self, self.socket.fileno(), self.role is not SocketType.PUB, established.trailing)
-        link.write(self._outgoing + ready)
-        self.ganglion.established(self, link)
+        # First of all: the peer may be gone already, and then it is a link that what is written next loses.
         self.link = link
-        if self.connector is not None:
-            self.connector.established()
-        hub.add(link)
+        self.ganglion.tell(LinkEventKind.CONNECTED, self.peer, "")
+        link.write(self._outgoing + ready)
+        if link.open:
+            self.ganglion.established(self, link)
+        if link.open:
+            if self.connector is not None:
+                self.connector.established()
+            hub.add(link)
 
     # -- called by the link --------------------------------------------------------------------------------------
 
@@ -239,20 +250,40 @@ class Connection:
     def heartbeat_missed(self) -> None:
         self._end(Cause.HEARTBEAT_TIMEOUT, "no answer to heartbeats")
 
+    def too_slow(self, limit_s: float) -> None:
+        why = f"its queue was full for {limit_s:g} s"
+        self.ganglion.report_fault(Cause.SLOW_CONSUMER, self.peer, why)
+        self._end(None, f"{Cause.SLOW_CONSUMER.value}: {why}")
+
+    def counts(self, neuron: Neuron[Any] | None) -> bool:
+        """Whether an established link is one that `ready` waits for."""
+        if self.role is SocketType.PUB:
+            return len(self.subscriptions) > 0 if neuron is None else self.subscriptions.matches(neuron.topic)
+        return neuron is None or self.role is SocketType.PAIR
+
     # -- end -----------------------------------------------------------------------------------------------------
 
-    def _fail(self, cause: Cause, error: HandshakeFailed | ProtocolError) -> None:
+    def _fail(
+        self,
+        cause: Cause,
+        error: HandshakeFailed | ProtocolError,
+        kind: LinkEventKind = LinkEventKind.HANDSHAKE_FAILED,
+    ) -> None:
         self.ganglion.report_fault(cause, self.peer, error.reason)
-        self._end(None, error.reason)
+        self._end(None, error.reason, kind)
 
-    def _end(self, cause: Cause | None, why: str) -> None:
+    def _end(
+        self, cause: Cause | None, why: str, kind: LinkEventKind = LinkEventKind.HANDSHAKE_FAILED
+    ) -> None:
+        """Gone for good. `kind` is what to tell where it never became a link."""
         if self._closed:
             return
         was_up = self.link is not None
         unsent = self.close()
         self.ganglion.ended(self, was_up, unsent, cause, why)
+        self.ganglion.tell(LinkEventKind.DISCONNECTED if was_up else kind, self.peer, why)
         if self.connector is not None:
-            self.connector.lost()
+            self.connector.lost(why)
 
     def fileno(self) -> int:
         return self.socket.fileno()

@@ -101,12 +101,23 @@ class GanglionInproc(GanglionBase):
         }
         return GanglionStats(MappingProxyType(neurons), (), NO_LINK, 0, self._tally.snapshot())
 
+    async def ready(
+        self, peers: int = 0, neuron: Neuron[Any] | None = None, timeout_s: float | None = None
+    ) -> None:
+        """Returns at once: there are no links to wait for. ValueError: `peers` is not 0."""
+        await super().ready(peers, neuron, timeout_s)
+
+    def _check_ready(self, peers: int, neuron: Neuron[Any] | None) -> None:
+        if peers:
+            raise ValueError(f"peers: an in-process ganglion has no links; expected 0, got {peers}")
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             for neuron, synapse in self._synapses.items():
                 self._log_dropped(neuron, synapse.fanout.cancel())
             self._end_dead_letters()
+            self._watchers.end()
 
     def _receivers(self, neuron: Neuron[Any]) -> int:
         return len(self._find(neuron).fanout.reactants)

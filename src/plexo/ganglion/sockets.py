@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from plexo._proto.zmtp import SocketType
 from plexo.ganglion.endpoint import Endpoint, describe
+from plexo.ganglion.events import LinkEventKind
 from plexo.statistics import Cause
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Listener:
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM) and self._loop:
                     self.ganglion.report_fault(Cause.REJECTED, "", f"cannot accept: {error.strerror}")
+                    self.ganglion.tell(LinkEventKind.REJECTED, "", f"cannot accept: {error.strerror}")
                     loop = self._loop
                     loop.remove_reader(self.socket.fileno())
                     loop.call_later(OUT_OF_FILES_PAUSE_S, self._again, loop)
@@ -120,6 +122,8 @@ class Connector:
         self.endpoint = endpoint
         self.role = role
         self.connected = False
+        # Why there is no link; empty until an attempt has failed.
+        self.trouble = ""
         self._failures = 0
         self._established_at: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -138,9 +142,10 @@ class Connector:
 
     close = stop
 
-    def lost(self) -> None:
+    def lost(self, why: str) -> None:
         """The connection, or the attempt at one, has ended."""
         self.connected = False
+        self.trouble = why
         since, self._established_at = self._established_at, None
         if since is not None and time.monotonic() - since > STABLE_S:
             self._failures = 0
@@ -191,7 +196,8 @@ class Connector:
             )
         except OSError as error:
             self._lookup = None
-            self.ganglion.report_fault(Cause.DISCONNECTED, str(self.endpoint), f"no address: {error}")
+            self.trouble = f"no address: {error}"
+            self.ganglion.report_fault(Cause.DISCONNECTED, str(self.endpoint), self.trouble)
             self._retry()
             return
         self._lookup = None
@@ -222,6 +228,7 @@ class Connector:
             self._succeeded()
 
     def _failed(self, why: str) -> None:
+        self.trouble = why
         self.ganglion.not_connected(self.endpoint, why, self._failures == 0)
         self._retry()
 

@@ -111,5 +111,9 @@ class GanglionZmqTcpPair(GanglionZmtp):
         if lost:
             logger.warning("%r: closed with %d messages that the peer had no room for", self, lost)
 
+    def _check_ready(self, peers: int, neuron: Neuron[Any] | None) -> None:
+        if peers > 1:
+            raise ValueError(f"peers: a pair has one peer; expected 0 or 1, got {peers}")
+
     def __repr__(self) -> str:
         return f"<GanglionZmqTcpPair {'connecting to' if self.peer else 'bound to'} {self.endpoint}>"

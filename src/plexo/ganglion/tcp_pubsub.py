@@ -30,6 +30,8 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
     endpoint `bind`. `peers` are (address, port), `tcp://host:port` or `ipc://path`. A message that nobody subscribed to
     is neither encoded nor sent. With `port_pub=None` (and no `bind`) it binds nothing and only receives. A subscriber
     that does not keep up loses messages once its `send_queue` is full; they are counted, and the others do not notice.
+    One whose queue has been full for `slow_consumer_cut_s` seconds without a break is disconnected
+    (`Cause.SLOW_CONSUMER`); None, the default: never.
 
     OSError: the address cannot be bound. Other keyword arguments: see GanglionZmtp.
     """
@@ -44,9 +46,15 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
         allowed_codecs: Iterable[type] = (),
         *,
         bind: str | None = None,
+        slow_consumer_cut_s: float | None = None,
         **limits: Any,
     ) -> None:
         super().__init__(relevant_neurons, ignored_neurons, allowed_codecs, is_pair=False, **limits)
+        if slow_consumer_cut_s is not None and not slow_consumer_cut_s > 0:
+            raise ValueError(
+                f"slow_consumer_cut_s: expected more than 0 seconds or None, got {slow_consumer_cut_s}"
+            )
+        self.slow_consumer_cut_s = slow_consumer_cut_s
         if bind is not None and bind_interface is not None:
             raise ValueError("bind: give either bind or bind_interface, not both")
         if isinstance(peers, str):
@@ -87,6 +95,11 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
             if synapse.topic.startswith(topic):
                 assert isinstance(synapse, SynapseZmqBasicPub)
                 synapse.set_subscribers(self._subscribers_of(synapse.topic))
+        self._watchers.tell_change()
+
+    def _check_ready(self, peers: int, neuron: Neuron[Any] | None) -> None:
+        if peers and neuron is not None and self.endpoint is None:
+            raise ValueError("neuron: this ganglion binds nothing, so nobody can subscribe to it here")
 
     def _interest_changed(self, synapse: Synapse[Any]) -> None:
         for connection in self._connections:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from plexo._fast.hub import Hub
+from plexo._fast.hub import Hub, Line
 from plexo._fast.link import Link
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
@@ -21,6 +21,7 @@ from plexo.failure import OnError
 from plexo.ganglion.base import logger
 from plexo.ganglion.connection import Connection
 from plexo.ganglion.endpoint import Endpoint, host_of
+from plexo.ganglion.events import LinkEvent, LinkEventKind
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.sockets import Connector, Listener
 from plexo.neuron.neuron import Neuron
@@ -58,6 +59,9 @@ class GanglionZmtp(GanglionExternalBase):
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
     """
 
+    # A link whose queue has been full for so long is cut; where None, never.
+    slow_consumer_cut_s: float | None = None
+
     def __init__(
         self,
         relevant_neurons: Iterable[Neuron[Any]],
@@ -79,6 +83,8 @@ class GanglionZmtp(GanglionExternalBase):
         self._connectors: list[Connector] = []
         self._connections: set[Connection] = set()
         self._heartbeat_timer: asyncio.TimerHandle | None = None
+        # Links whose send queue is full, and what will cut them (None: nothing, or not while no loop runs).
+        self._full: dict[Line, asyncio.TimerHandle | None] = {}
         super().__init__(
             relevant_neurons, ignored_neurons, allowed_codecs, receive_queue=receive_queue, on_error=on_error
         )
@@ -126,11 +132,19 @@ class GanglionZmtp(GanglionExternalBase):
             connector.start(loop)
         if self.heartbeat_s:
             self._heartbeat_timer = loop.call_later(self.heartbeat_s, self._heartbeat)
+        for link in self._full:
+            self._cut_later(link)
+        self._watchers.resume()
 
     def _leave_loop(self) -> None:
         if self._heartbeat_timer is not None:
             self._heartbeat_timer.cancel()
             self._heartbeat_timer = None
+        for link, timer in self._full.items():
+            # Nothing is sent while no loop runs; the time begins anew with the next.
+            if timer is not None:
+                timer.cancel()
+                self._full[link] = None
         for connector in self._connectors:
             connector.stop()
         for listener in self._listeners:
@@ -181,14 +195,16 @@ class GanglionZmtp(GanglionExternalBase):
         if connector is None and (handshakes >= MAX_HANDSHAKES or len(self._connections) >= MAX_LINKS):
             opened.close()
             self.report_fault(Cause.REJECTED, peer, "too many connections")
+            self.tell(LinkEventKind.REJECTED, peer, "too many connections")
             return
         try:
             connection = Connection(self, opened, peer, role, connector)
         except OSError as error:  # reset before we got to it
             opened.close()
             self.report_fault(Cause.DISCONNECTED, peer, str(error.strerror))
+            self.tell(LinkEventKind.HANDSHAKE_FAILED, peer, str(error.strerror))
             if connector is not None:
-                connector.lost()
+                connector.lost(str(error.strerror))
             return
         self._connections.add(connection)
         assert self.hub.loop is not None
@@ -207,6 +223,8 @@ class GanglionZmtp(GanglionExternalBase):
     ) -> None:
         """A connection is gone, with what was accepted for it and not sent."""
         self._connections.discard(connection)
+        if connection.link is not None:
+            self._forget_full(connection.link)
         if cause is not None:
             self._tally.add(cause, "", host_of(connection.peer))
         if was_up:
@@ -231,21 +249,54 @@ class GanglionZmtp(GanglionExternalBase):
             "%r: %s sends %s, which no neuron here has; ignored", self, peer, printable(topic, 200)
         )
 
-    # -- queues, told by the hub -------------------------------------------------------------------------------
+    # -- what is told of links ---------------------------------------------------------------------------------
 
-    def _queue_full(self, link: Link | None, synapse: Synapse[Any]) -> None:
-        """A link's queue (None: a pair's, without peer) begins to be full; `_queue_freed` ends that."""
+    def tell(self, kind: LinkEventKind, peer: str, why: str) -> None:
+        """A link event, to whoever watches."""
+        self._watchers.tell(LinkEvent(kind, peer, why, self))
+
+    def _queue_full(self, link: Line | None, synapse: Synapse[Any]) -> None:
+        """A link's queue (None: a pair's, without peer) begins to be full; called again only after `_queue_freed`."""
         peer = "a peer that is not there" if link is None else link.connection.peer
         queue = self.hub.send_queue
         if queue.policy != "block":
-            logger.warning(
-                "%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron
-            )
+            logger.warning("%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron)
+        if link is not None:
+            self._forget_full(link)
+            self._full[link] = None
+            self._cut_later(link)
+            self.tell(LinkEventKind.SLOW, peer, f"its queue is full, {queue!r}")
 
-    def _queue_freed(self, link: Link, dropped: int) -> None:
-        """The queue is half empty again, or its link is gone; `dropped` messages were lost meanwhile."""
+    def _queue_freed(self, link: Line, dropped: int) -> None:
+        """It is half empty again, or the link is gone; `dropped` messages did not find room meanwhile."""
+        self._forget_full(link)
         if dropped:
             logger.warning("%r: dropped %d messages to %s; no more now", self, dropped, link.connection.peer)
+
+    def _cut_later(self, link: Line) -> None:
+        if self.slow_consumer_cut_s is not None and self.hub.loop is not None:
+            self._full[link] = self.hub.loop.call_later(self.slow_consumer_cut_s, self._cut, link)
+
+    def _cut(self, link: Line) -> None:
+        assert self.slow_consumer_cut_s is not None
+        self._full.pop(link, None)
+        link.connection.too_slow(self.slow_consumer_cut_s)
+
+    def _forget_full(self, link: Line) -> None:
+        timer = self._full.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _ready_peers(self, neuron: Neuron[Any] | None) -> list[str]:
+        return [each.peer for each in self._connections if each.link is not None and each.counts(neuron)]
+
+    def _absent_peers(self) -> list[str]:
+        up = {each.connector for each in self._connections if each.link is not None}
+        return [
+            f"{each.endpoint} ({each.trouble or 'no answer yet'})"
+            for each in self._connectors
+            if each not in up
+        ]
 
     @property
     def peers_connected(self) -> tuple[str, ...]:
@@ -333,11 +384,16 @@ class GanglionZmtp(GanglionExternalBase):
         return [each for each in self._connections if each.link is not None]
 
     def _end_close(self) -> None:
+        up = [each.peer for each in self._connections if each.link is not None]
         for connection in list(self._connections):
             lost = self._write_off(connection, connection.close(), Cause.CLOSED)
             if lost:
                 logger.warning("%r: closed with %d messages not sent to %s", self, lost, connection.peer)
         self._connections.clear()
+        self._full.clear()
+        for peer in up:
+            self.tell(LinkEventKind.DISCONNECTED, peer, "this side was closed")
+        self._watchers.end()
 
     def __del__(self) -> None:
         if not self._closed:
