@@ -43,8 +43,7 @@ async def stranger(ganglion: GanglionZmqTcpPair) -> AsyncIterator[socket.socket]
             received += await loop.sock_recv(link, 4096)
             if b"Identity" in received:
                 break
-        while not ganglion.peers_connected:
-            await asyncio.sleep(0)
+        await ganglion.ready()
         yield link
 
 

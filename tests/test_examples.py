@@ -137,6 +137,28 @@ def test_pubsub_counts() -> None:
         assert sensor.output().startswith("tank publishes at tcp://")
 
 
+def test_ready() -> None:
+    with Example("ready.py", "brew", "--port", 0, "--count", 100) as brewer:
+        (port,) = brewer.ports()
+        with (
+            Example("ready.py", "cellar", "red", "--port", port) as red,
+            Example("ready.py", "cellar", "white", "--port", port) as white,
+        ):
+            for example, name in ((red, "red"), (white, "white")):
+                assert example.output().splitlines() == [f"{name}: {n} of 100" for n in range(1, 101)]
+        told = brewer.output().splitlines()
+    assert "sent 100" in told
+    assert [line.partition(" ")[0] for line in told if line.startswith("connected")] == 2 * ["connected"]
+    assert len([line for line in told if line.startswith("disconnected 127.0.0.1:")]) == 2
+
+
+def test_ready_gives_up() -> None:
+    with Example("ready.py", "brew", "--port", 0, "--cellars", 1, "--timeout", 0.1) as brewer:
+        _, errors = brewer.process.communicate(timeout=TIMEOUT_S)
+        assert brewer.process.returncode == 1
+    assert re.search(r"not everybody came: .* expected 1 peers for .* within 0\.1 s; 0 are there", errors)
+
+
 def test_own_codec() -> None:
     with Example("own_codec.py") as example:
         output = example.output(expected_errors=r"11 bytes from 127.0.0.1 for \S+\.point3f do not decode")

@@ -17,7 +17,17 @@ from typing import Any
 
 import pytest
 
-from plexo import BytesCodec, Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Namespace, Neuron, Plexus
+from plexo import (
+    BytesCodec,
+    Cause,
+    GanglionZmqTcpPair,
+    GanglionZmqTcpPubSub,
+    LinkEvent,
+    LinkEventKind,
+    Namespace,
+    Neuron,
+    Plexus,
+)
 from plexo.ganglion.zmtp import GanglionZmtp
 from tests.capnp_schema import plexo_message
 from tests.reference.envelope import build_envelope, parse_envelope, scatter_envelope
@@ -545,5 +555,57 @@ def test_our_heartbeats_are_answered_by_libzmq(tmp_path: Path) -> None:
                 assert ganglion.stats().fault_count(Cause.HEARTBEAT_TIMEOUT) == 0
                 await ganglion.transmit(b"still here", malt)
                 assert parse_envelope((await peer.receive())[0]) == (malt.topic, b"still here")
+
+    run(main())
+
+
+# -- link events ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_published_after_ready_reaches_every_subscriber() -> None:
+    async def main() -> None:
+        async with pubsub_on() as ganglion:
+            await ganglion.adapt(malt)
+            with stranger(zmq.SUB) as one, stranger(zmq.SUB) as other, stranger(zmq.SUB) as deaf:
+                for peer in (one, other, deaf):
+                    peer.connect(ganglion.endpoint)
+                with pytest.raises(TimeoutError, match=r"0 are there"):
+                    await ganglion.ready(2, malt, timeout_s=0.02)
+                for peer in (one, other):
+                    await peer.call(lambda socket: socket.subscribe(malt.topic))
+                await within(ganglion.ready(2, malt))
+                await ganglion.transmit(b"first", malt)
+                for peer in (one, other):
+                    assert await peer.receive() == [malt.topic, b"first"]
+
+    run(main())
+
+
+@we_bind
+@transports
+def test_links_to_strangers_are_told(we_bind: bool, transport: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        with stranger(zmq.PAIR) as peer:
+            async with pair_with(peer, we_bind, transport, tmp_path) as ganglion:
+                events = ganglion.link_events()
+                await within(ganglion.ready())
+                (name,) = ganglion.peers_connected
+                await peer.call(lambda socket: socket.close())
+                assert await within(events.__anext__()) == LinkEvent(
+                    LinkEventKind.CONNECTED, name, "", ganglion
+                )
+                assert (await within(events.__anext__()))[:2] == (LinkEventKind.DISCONNECTED, name)
+
+    run(main())
+
+
+def test_a_stranger_that_wants_a_password_fails_its_handshake(tmp_path: Path) -> None:
+    async def main() -> None:
+        with stranger(zmq.PAIR, plain_server=1) as peer:
+            async with pair_with(peer, False, "tcp", tmp_path) as ganglion, ganglion.link_events() as events:
+                event = await within(events.__anext__())
+                assert event.kind is LinkEventKind.HANDSHAKE_FAILED
+                with pytest.raises(TimeoutError, match=r"not there: tcp://"):
+                    await ganglion.ready(timeout_s=0)
 
     run(main())

@@ -14,13 +14,13 @@ import os
 import sys
 import time
 
-from plexo import GanglionZmqTcpPair, Plexus
+from plexo import GanglionZmqTcpPair, LinkEventKind, Plexus
 from plexo.demo.messages import MEASURED, RateChanged, SamplingRate, rate_changed, sampling_rate
 from plexo.demo.readings import Readings, Stamps
 
 CONNECT_S = 10.0
-# How soon a lost link is noticed.
-LINK_CHECK_S = 0.1
+# How soon it is noticed, while there is no link, that whoever started this has gone.
+PARENT_CHECK_S = 0.1
 
 
 async def send_readings(viewer: str) -> None:
@@ -39,12 +39,16 @@ async def send_readings(viewer: str) -> None:
             requests.put_nowait(request)
 
         sending = asyncio.create_task(_send_at_requested_rates(plexus, requests))
+        link = asyncio.create_task(_until_link_is_lost(pair))
         try:
-            await _until_link_is_lost(pair, sending)
+            await asyncio.wait({sending, link}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (sending, link):  # a sender never ends but by an error
+                if ended.done():
+                    ended.result()
         finally:
             sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
+            link.cancel()
+            await asyncio.gather(sending, link, return_exceptions=True)
 
 
 async def _send_at_requested_rates(plexus: Plexus, requests: asyncio.Queue[SamplingRate]) -> None:
@@ -79,19 +83,21 @@ async def _next_request(requests: asyncio.Queue[SamplingRate], due: float | None
         return None
 
 
-async def _until_link_is_lost(pair: GanglionZmqTcpPair, sending: asyncio.Task[None]) -> None:
+async def _until_link_is_lost(pair: GanglionZmqTcpPair) -> None:
     give_up = time.monotonic() + CONNECT_S
     parent = os.getppid()
-    was_connected = False
-    while not sending.done():
-        connected = bool(pair.peers_connected)
-        if not connected and (was_connected or os.getppid() != parent):
-            return
-        if not connected and time.monotonic() > give_up:
-            raise SystemExit(f"no viewer at {pair.endpoint} within {CONNECT_S:g} s")
-        was_connected = connected
-        await asyncio.wait({sending}, timeout=LINK_CHECK_S)
-    sending.result()  # it never ends but by an error
+    async with pair.link_events() as events:
+        while not pair.peers_connected:
+            try:
+                await pair.ready(timeout_s=PARENT_CHECK_S)
+            except TimeoutError:
+                if os.getppid() != parent:
+                    return
+                if time.monotonic() > give_up:
+                    raise SystemExit(f"no viewer at {pair.endpoint} within {CONNECT_S:g} s") from None
+        async for event in events:
+            if event.kind is LinkEventKind.DISCONNECTED:
+                return
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class GanglionZmtp(GanglionExternalBase):
         reconnect_min_s: float = DEFAULT_RECONNECT_MIN_S,
         reconnect_max_s: float = DEFAULT_RECONNECT_MAX_S,
     ) -> None:
-        # First of all, so that __del__ of a half-made object finds what it looks at.
+        # First of all, so that __del__ of a half-made object finds what it has to close.
         self._listeners: list[Listener] = []
         self._connectors: list[Connector] = []
         self._connections: set[Connection] = set()
@@ -398,10 +398,9 @@ class GanglionZmtp(GanglionExternalBase):
     def __del__(self) -> None:
         if not self._closed:
             self._closed = True
-            for listener in self._listeners:
-                listener.socket.close()
-            for connection in self._connections:
-                connection.socket.close()
+            # Of a half-made object neither exists: an argument was refused.
+            for each in (*getattr(self, "_listeners", ()), *getattr(self, "_connections", ())):
+                each.socket.close()
 
 
 def _selectable(connections: list[Connection]) -> bool:
