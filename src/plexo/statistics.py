@@ -33,7 +33,6 @@ class Cause(str, Enum):
     REJECTED = "rejected"
     PROTOCOL_ERROR = "protocol-error"
     HEARTBEAT_TIMEOUT = "heartbeat-timeout"
-    SLOW_CONSUMER = "slow-consumer"
     UNSENT = "unsent-at-disconnect"
     CLOSED = "closed"
     IGNORED = "nobody-reacts"

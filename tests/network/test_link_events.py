@@ -8,6 +8,7 @@ import gc
 import random
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from plexo import (
+    Cause,
     Closed,
     GanglionInproc,
     GanglionZmqTcpPair,
@@ -27,8 +29,10 @@ from plexo.ganglion import zmtp
 from plexo.ganglion.events import LinkEvents
 from tests.support import (
     GREETING,
+    Blob,
     RawPeer,
     Tick,
+    blob,
     frame,
     in_thread,
     reading,
@@ -291,6 +295,20 @@ def test_a_plexus_counts_the_links_of_all_its_ganglia_and_of_those_it_gets_later
     run(main())
 
 
+def test_a_ganglion_that_is_infused_with_its_links_counts_at_once() -> None:
+    async def main() -> None:
+        left = pair()
+        async with left, pair(left), Plexus() as inner, Plexus([inner]) as outer:
+            await within(left.ready())
+            waiting = asyncio.create_task(outer.ready())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            await inner.infuse_ganglion(left)
+            await within(waiting)
+
+    run(main())
+
+
 def test_filters_of_a_plexus_and_its_ganglia_say_which_links_count() -> None:
     async def main() -> None:
         open_to_all, without = pair(), pair(ignored_neurons=[tick])
@@ -442,6 +460,16 @@ def test_a_link_that_we_end_says_why(name: str) -> None:
 def test_a_peer_that_is_gone_before_its_link_is_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with pair() as alone, alone.link_events() as events:
+            await alone.adapt(blob)
+            # What waits for the next peer must not be lost with one that never was.
+            async with raw(alone.port, b"PAIR"):
+                sending = asyncio.create_task(alone.transmit(Blob(bytes(64 << 20)), blob))
+                assert await kinds(events, 1) == [CONNECTED]
+                await within(sending)
+            assert await kinds(events, 1) == [DISCONNECTED]
+            unsent = list(alone._unsent)
+            assert sum(messages for _, messages in unsent) == 1
+
             peer = socket.create_connection((HOST, alone.port or 0))
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -453,9 +481,12 @@ def test_a_peer_that_is_gone_before_its_link_is_up_leaves_nothing(monkeypatch: p
             peer.sendall(GREETING + ready(b"PAIR"))
             assert await kinds(events, 2) == [CONNECTED, DISCONNECTED]
             assert not alone.hub.links and not alone._connections
+            assert alone._unsent == unsent
             monkeypatch.undo()
-            async with pair(alone) as next_one:
-                await within(asyncio.gather(alone.ready(), next_one.ready()))
+            async with Plexus([pair(alone)]) as next_one:
+                got: list[Blob] = []
+                next_one.on(blob)(got.append)
+                await until(lambda: got == [Blob(bytes(64 << 20))])
 
     run(main())
 
@@ -538,6 +569,23 @@ def test_an_iterator_ends_when_it_is_closed_or_dropped() -> None:
             del dropped
             gc.collect()
             assert not left._watchers._buffers
+
+    run(main())
+
+
+def test_a_reader_that_comes_while_the_ganglion_closes_gets_the_last_events() -> None:
+    async def main() -> None:
+        left = pair()
+        events = left.link_events()
+        await left.adapt(blob)
+        async with raw(left.port, b"PAIR"):  # it reads nothing, so closing takes its time
+            assert await kinds(events, 1) == [CONNECTED]
+            await within(left.transmit(Blob(bytes(64 << 20)), blob))
+            closing = asyncio.create_task(left.aclose())
+            await until(lambda: left.closed)
+            assert not closing.done()
+            assert await kinds(events, 1) == [DISCONNECTED]
+            await within(closing)
 
     run(main())
 
@@ -654,36 +702,38 @@ def test_what_a_loop_did_not_live_to_deliver_the_next_one_or_closing_does() -> N
     right = pair(left)
     told: list[LinkEventKind] = []
     left.on_link_event(lambda event: told.append(event.kind))
-    there: list[LinkEventKind] = []
-    right.on_link_event(lambda event: there.append(event.kind))
 
     async def meet() -> None:
-        asyncio.get_running_loop().call_soon(lambda: None)
         await within(asyncio.gather(left.ready(), right.ready()))
 
     async def serve() -> None:
         await left.adapt(tick)
         await asyncio.sleep(0)
 
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(meet())
-    # Told now, in no loop that would deliver it.
-    left._watchers._pending.clear()
-    told.clear()
-    left._watchers._pending.append(LinkEvent(SLOW, "somebody"))
-    loop.close()
-    run(serve())
-    assert told == [SLOW]
-    right.close()  # outside of any loop
-    assert there == [CONNECTED, DISCONNECTED]
+    def stop_and_tell(loop: asyncio.AbstractEventLoop) -> None:
+        loop.stop()
+        left._queue_full(left.hub.links[0], None)
+
+    for turn in range(2):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(meet())
+        told.clear()
+        loop.call_soon(stop_and_tell, loop)
+        loop.run_forever()
+        assert told == []
+        loop.close()
+        if turn == 0:
+            run(serve())
+            assert told == [SLOW]
     left.close()
     assert told == [SLOW, DISCONNECTED]
+    right.close()
 
 
 # -- slow consumers ----------------------------------------------------------------------------------------
 
 
-def test_a_subscriber_whose_queue_stays_full_is_cut() -> None:
+def test_a_subscriber_whose_queue_stays_full_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         source = publisher(slow_consumer_cut_s=0.05)
         async with source, source.link_events() as events:
@@ -697,6 +747,7 @@ def test_a_subscriber_whose_queue_stays_full_is_cut() -> None:
                 source._queue_full(link, synapse)
                 source._queue_freed(link, 3)
                 assert not source._full
+                assert "has room again; 3 messages for it were dropped" in caplog.text
                 source._queue_full(link, synapse)
                 assert await kinds(events, 2) == [SLOW, SLOW]
                 event = await within(events.__anext__())
@@ -706,3 +757,71 @@ def test_a_subscriber_whose_queue_stays_full_is_cut() -> None:
                 assert not source._full and not source.peers_connected
 
     run(main())
+
+
+def test_a_stuck_subscriber_is_told_and_cut_and_the_others_miss_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        source = publisher(slow_consumer_cut_s=0.2)
+        if hasattr(source, "_slow"):
+            monkeypatch.setattr(
+                source, "_slow", lambda link, _: link in source._full or source._queue_full(link, _)
+            )
+        async with (
+            Plexus([source]) as p,
+            Plexus([subscriber(source)]) as healthy,
+            source.link_events() as events,
+        ):
+            got: list[int] = []
+            healthy.on(blob)(lambda data: got.append(len(data.data)))
+            await p.adapt(blob)
+            async with raw(source.port_pub, b"SUB") as stuck:
+                await in_thread(lambda: stuck.socket.sendall(frame(b"\x01")))
+                await within(p.ready(2, blob))
+                assert await kinds(events, 2) == [CONNECTED, CONNECTED]
+                sent = 0
+                is_slow = asyncio.create_task(kinds(events, 1))
+                while not is_slow.done():
+                    sent += 1
+                    await p.transmit(Blob(bytes(1 << 20)))
+                    await until(lambda sent=sent: len(got) == sent)  # type: ignore[misc]
+                assert is_slow.result() == [SLOW]
+                event = await within(events.__anext__())
+                assert event.kind is DISCONNECTED and event.reason.startswith("slow-consumer: ")
+                assert event.peer == f"{HOST}:{stuck.socket.getsockname()[1]}"
+                assert source.stats().fault_count(Cause.SLOW_CONSUMER) == 1
+                assert await in_thread(stuck.closed_by_peer)
+            await p.transmit(Blob(b"after"))
+            await until(lambda: len(got) == sent + 1)
+            async with raw(source.port_pub, b"SUB") as back:
+                await in_thread(lambda: back.socket.sendall(frame(b"\x01")))
+                await within(p.ready(2, blob))
+
+    run(main())
+
+
+def test_the_time_of_a_full_queue_counts_while_a_loop_runs() -> None:
+    source = publisher(slow_consumer_cut_s=0.05)
+
+    async def fill(peer: RawPeer) -> None:
+        await source.adapt(tick)
+        await in_thread(lambda: peer.socket.sendall(frame(b"\x01")))
+        await within(source.ready(neuron=tick))
+        source._queue_full(source.hub.links[0], source._find(tick))
+
+    async def wait_for_the_cut() -> None:
+        events = source.link_events()
+        assert source.peers_connected
+        assert (await within(events.__anext__())).reason.startswith("slow-consumer: ")
+
+    async def begin() -> RawPeer:
+        await source.adapt(tick)
+        return await in_thread(lambda: RawPeer(source.port_pub or 0, b"SUB"))
+
+    with run(begin()) as peer:
+        run(fill(peer))
+        # No loop runs: nothing could be sent, so nobody is too slow.
+        time.sleep(0.1)
+        run(wait_for_the_cut())
+    source.close()

@@ -90,7 +90,8 @@ class GanglionZmqTcpPair(GanglionZmtp):
     def ended(
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
     ) -> None:
-        self._unsent.extend(unsent)
+        # What ends no message is our side of the hand-shake, to a peer that was gone before it could be sent.
+        self._unsent.extend(each for each in unsent if each[1])
         self._write_off(connection, [], Cause.UNSENT)
         super().ended(connection, was_up, unsent, cause, why)
 
