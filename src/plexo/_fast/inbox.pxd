@@ -6,7 +6,7 @@ from plexo._fast.queues cimport Queue, Waiting
 
 cdef class Inbox(Target):
     cdef Place place
-    cdef Queue queue
+    cdef readonly Queue queue
     cdef Waiting pending
     # A message that has left the queue and is not delivered yet, with what may have to be said about it.
     cdef bint in_hand

@@ -260,7 +260,9 @@ class GanglionZmtp(GanglionExternalBase):
         peer = "a peer that is not there" if link is None else link.connection.peer
         queue = self.hub.send_queue
         if queue.policy != "block":
-            logger.warning("%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron)
+            logger.warning(
+                "%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron
+            )
         if link is not None:
             self._forget_full(link)
             self._full[link] = None
