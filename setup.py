@@ -4,6 +4,7 @@
 Switches, by environment:
   PLEXO_DEBUG=1                       no optimisation, C assertions, line tracing for coverage
   PLEXO_SANITIZE=address,undefined    instrument the modules (run under the matching runtime library)
+  PLEXO_WITHOUT_BOOKS=1               no counters of messages (bench/books.py measures what they cost; stats() are wrong)
   PLEXO_WERROR=1                      C compiler warnings are errors (CI sets it; users' compilers differ)
 """
 
@@ -16,6 +17,7 @@ from setuptools import Extension, setup
 
 DEBUG = os.environ.get("PLEXO_DEBUG", "") not in ("", "0")
 SANITIZE = os.environ.get("PLEXO_SANITIZE", "")
+WITHOUT_BOOKS = os.environ.get("PLEXO_WITHOUT_BOOKS", "") not in ("", "0")
 WERROR = os.environ.get("PLEXO_WERROR", "") not in ("", "0")
 
 compile_args: list[str] = []
@@ -28,6 +30,12 @@ if os.name == "posix":
     if SANITIZE:
         compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
         link_args += [f"-fsanitize={SANITIZE}"]
+
+macros: list[tuple[str, str | None]] = []
+if DEBUG:
+    macros.append(("CYTHON_TRACE", "1"))
+if WITHOUT_BOOKS:
+    macros.append(("PLEXO_WITHOUT_BOOKS", None))
 
 Options.warning_errors = True
 
@@ -51,7 +59,7 @@ setup(
                 [source.as_posix()],
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
-                define_macros=[("CYTHON_TRACE", "1")] if DEBUG else [],
+                define_macros=macros,
             )
             for source in sources
         ],

@@ -197,7 +197,7 @@ cdef class PubSynapse(Synapse):
         for link in self.subscribers:
             if not link.open:
                 continue
-            if link.backlog.length() == 0 and link.has_room():
+            if link.backlog.count == 0 and link.has_room():
                 self.lay_out(link, payload)
                 tick(self.sending.accepted)
                 tick(link.sending.accepted)

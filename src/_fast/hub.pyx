@@ -204,7 +204,7 @@ cdef class Hub(Sending):
         self.admitting = True
         self.now = monotonic()
         try:
-            if self.pair_link is not None and self.backlog.length():
+            if self.pair_link is not None and self.backlog.count:
                 self.pair_link.refill()
             while self.waiting:
                 future, synapse, payload = self.waiting[0]
@@ -220,7 +220,7 @@ cdef class Hub(Sending):
 
     cdef bint has_room(self) except -1:
         """Whether the pair's link is up and takes one more message now."""
-        return self.pair_link is not None and self.backlog.length() == 0 and self.pair_link.has_room()
+        return self.pair_link is not None and self.backlog.count == 0 and self.pair_link.has_room()
 
 cdef class Line(Outlet):
     """One established connection on its event loop, and its sending half; `Link` adds the receiving half."""
@@ -276,9 +276,9 @@ cdef class Line(Outlet):
                 self.hub.loop.add_writer(self.fd, self.on_writable)
         if self.backlog.told:
             self.tell_freed(False)
-        if self.backlog.length() and not self.hub.is_pair and not self.refilling:
+        if self.backlog.count and not self.hub.is_pair and not self.refilling:
             self.refill()
-        if self.hub.waiting or (self.hub.is_pair and self.backlog.length()):
+        if self.hub.waiting or (self.hub.is_pair and self.backlog.count):
             self.hub.admit()
         return 0
 
@@ -302,7 +302,7 @@ cdef class Line(Outlet):
         self.refilling = True
         self.hub.now = monotonic()
         try:
-            while backlog.length() and self.has_room():
+            while backlog.count and self.has_room():
                 _, synapse, payload = backlog.pop()
                 synapse.lay_out(self, payload)
                 if self.hub.is_pair:
@@ -380,7 +380,7 @@ cdef class Line(Outlet):
     def stats(self, peer):
         """LinkStats of this link, whose peer's address is `peer`."""
         self.sending.delivered = self.outbox.taken()
-        queued = self.outbox.waiting() + (0 if self.hub.is_pair else self.backlog.length())
+        queued = self.outbox.waiting() + (0 if self.hub.is_pair else self.backlog.count)
         return LinkStats(peer, self.receiving.book(0), self.sending.book(queued), self.received_bytes,
                          self.outbox.sent_bytes, self.outbox.queued_bytes)
 

@@ -31,16 +31,16 @@ cdef class Inbox(Target):
         self.queue = queue
 
     cdef bint any_pending(self) noexcept:
-        return self.pending is not None and self.pending.length() > 0
+        return self.pending is not None and self.pending.count > 0
 
     cdef Py_ssize_t queued(self) noexcept:
-        return (0 if self.pending is None else self.pending.length()) + self.in_hand
+        return (0 if self.pending is None else self.pending.count) + self.in_hand
 
     cdef bint refuses(self):
         return self.queue.waits() and self.pending is not None and self.pending.full(0, 0)
 
     cdef object queue_full(self):
-        return QueueFull(f"{self.place.neuron}: {self.pending.length()} messages wait for {self.reactant!r}, whose queue "
+        return QueueFull(f"{self.place.neuron}: {self.pending.count} messages wait for {self.reactant!r}, whose queue "
                          f"is {self.queue!r}; await transmit(), or react faster")
 
     cdef int enqueue(self, object data, object reaction_id, Completion completion, Source source,
@@ -75,7 +75,7 @@ cdef class Inbox(Target):
             if before is not None:
                 self.evict(before, SUPERSEDED)
                 return 0
-            while pending.length() > 1 and pending.full(-1, 0):
+            while pending.count > 1 and pending.full(-1, 0):
                 self.evict(pending.pop(), QUEUE_FULL)
             return 0
         if rule == DROP_OLDEST:

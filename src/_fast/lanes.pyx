@@ -48,7 +48,7 @@ cdef class Lane(Inbox):
 
     cdef object own_queue_full(self):
         return QueueFull(f"{self.place.neuron}: {self.reactant!r} transmits its own neuron faster than it reacts; "
-                         f"{self.pending.length()} messages wait for it, and it cannot wait for itself")
+                         f"{self.pending.count} messages wait for it, and it cannot wait for itself")
 
     cdef bint own_full(self) noexcept:
         """Whether what the reactant transmits to itself, and cannot wait for, finds no place."""
@@ -178,21 +178,27 @@ cdef class Lane(Inbox):
     cdef int settle(self, object error) except -1:
         """The message in hand is done with: delivered, or dropped by its `error`; tell who waits for it."""
         cdef Completion completion = self.completion
-        source, data, payload = self.source, self.data, self.payload
         self.completion = None
-        if error is None:
-            tick(self.ledger.delivered)
-            self.let_go()
-        elif isinstance(error, CancelledError):
+        if error is not None:
+            return self.settle_failed(error, completion)
+        tick(self.ledger.delivered)
+        self.let_go()
+        if completion is not None:
+            completion.one_done(None)
+        return 0
+
+    cdef int settle_failed(self, object error, Completion completion) except -1:
+        cdef bint cancelled = isinstance(error, CancelledError)
+        source, data, payload = self.source, self.data, self.payload
+        if cancelled:
             self.not_delivered(WITHDRAWN if completion is not None and completion.abandoned else CANCELLED)
         else:
             self.ledger.drop(REACTANT_ERROR, 1)
             self.let_go()
-        if completion is None or completion.settled is not None:
-            if error is not None and not isinstance(error, CancelledError):
+            if completion is None or completion.settled is not None:
                 self.place.failed(error, self.reactant, source, data, payload)
         if completion is not None:
-            if completion.settled is not None and isinstance(error, CancelledError):
+            if cancelled and completion.settled is not None:
                 completion.one_lost(CANCELLED)
             else:
                 completion.one_done(error)
@@ -310,7 +316,10 @@ cdef class Lane(Inbox):
                     tick(self.ledger.delivered)
                 else:
                     self.ledger.drop(REACTANT_ERROR, 1)
-                self.go_on_with(None)
+                if self.pending is None:
+                    self.busy = False
+                else:
+                    self.go_on_with(None)
 
     cdef int go_on_with(self, TaskPool pool) except -1:
         """After a local message: what came meanwhile."""
@@ -357,7 +366,10 @@ cdef class Lane(Inbox):
                     tick(self.ledger.delivered)
                 else:
                     self.ledger.drop(REACTANT_ERROR, 1)
-                self.go_on_with(None)
+                if self.pending is None:
+                    self.busy = False
+                else:
+                    self.go_on_with(None)
         return 0
 
 

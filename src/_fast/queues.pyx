@@ -107,20 +107,18 @@ cdef class Waiting:
         self.queue = queue
         self.entries = {} if queue.rule == LATEST else deque()
 
-    cdef Py_ssize_t length(self) noexcept:
-        return len(self.entries)
-
     cdef bint full(self, Py_ssize_t more_messages, size_t more_bytes) noexcept:
         """Whether, with what waits elsewhere, the bound is reached."""
         cdef Queue queue = self.queue
-        return (len(self.entries) + more_messages >= queue.most
+        return (self.count + more_messages >= queue.most
                 or (self.bytes >= queue.most_bytes or more_bytes >= queue.most_bytes - self.bytes))
 
     cdef bint half_empty(self) noexcept:
-        return len(self.entries) <= self.queue.most // 2 and self.bytes <= self.queue.most_bytes // 2
+        return self.count <= self.queue.most // 2 and self.bytes <= self.queue.most_bytes // 2
 
     cdef int append(self, tuple entry) except -1:
         self.entries.append(entry)
+        self.count += 1
         self.bytes += <size_t>entry[0]
         return 0
 
@@ -129,7 +127,9 @@ cdef class Waiting:
         before = self.entries.get(key)
         self.entries[key] = entry
         self.bytes += <size_t>entry[0]
-        if before is not None:
+        if before is None:
+            self.count += 1
+        else:
             self.bytes -= <size_t>(<tuple>before)[0]
         return before
 
@@ -141,6 +141,7 @@ cdef class Waiting:
             entry = self.entries.pop(next(iter(self.entries)))
         else:
             entry = self.entries.popleft()
+        self.count -= 1
         self.bytes -= <size_t>entry[0]
         return entry
 
@@ -151,5 +152,6 @@ cdef class Waiting:
         """All entries, which are removed."""
         entries = self.all()
         self.entries.clear()
+        self.count = 0
         self.bytes = 0
         return entries

@@ -365,11 +365,19 @@ cdef class Exchange:
         return list(self.routes.values())
 
     def _send(self, data, neuron, reaction_id):
-        """Transmit: None when everything is done, or an awaitable. `_handed` says to how many it went."""
+        """Transmit: to how many it went, when everything is done; else None, and `_take_pending` has the rest."""
         cdef Route route = self.find(data, neuron)
         pending = route.transmit(data, reaction_id)
-        self._handed = route.handed
-        return pending
+        if pending is None:
+            return route.handed
+        self.pending = pending
+        self.handed = route.handed
+        return None
+
+    def _take_pending(self):
+        """After `_send` gave None, before anything else happens: what must be awaited, and to how many it goes."""
+        pending, self.pending = self.pending, None
+        return pending, self.handed
 
     def transmit_nowait(self, data, neuron=None, reaction_id=None):
         """Send without waiting, from plain functions and callbacks on the event loop.

@@ -57,7 +57,7 @@ cdef class Sending:
                 key = (synapse, self.send_queue.key(synapse.decode(payload) if data is None else data))
                 hash(key)
         elif rule == BLOCK:
-            full = backlog.length() >= MAX_FORWARD_WAITING
+            full = backlog.count >= MAX_FORWARD_WAITING
         elif rule != DROP_OLDEST:
             full = backlog.full(0, 0) if link is None else backlog.full(link.outbox.waiting(), link.outbox.queued_bytes)
         if rule == REJECT and full:
@@ -69,7 +69,7 @@ cdef class Sending:
             before = backlog.replace(key, entry)
             if before is not None:
                 self.drop(<Synapse>before[1], link, SUPERSEDED)
-            while backlog.length() > 1 and backlog.full(-1, 0):
+            while backlog.count > 1 and backlog.full(-1, 0):
                 self.drop_for_room(backlog, <Synapse>backlog.pop()[1], link)
             return True
         if rule == DROP_OLDEST:
@@ -141,7 +141,7 @@ cdef class Sending:
 
 cdef int count_entries(Waiting backlog, dict counts) except -1:
     cdef Synapse synapse
-    if backlog.length():
+    if backlog.count:
         for _, synapse, _ in backlog.all():
             counts[synapse.topic] = counts.get(synapse.topic, 0) + 1
     return 0

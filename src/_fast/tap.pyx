@@ -81,7 +81,7 @@ cdef class Tap(Inbox):
         Inbox.drop_all(self, REMOVED)
 
     def __len__(self):
-        return 0 if self.pending is None else self.pending.length()
+        return 0 if self.pending is None else self.pending.count
 
     def take(self):
         """The oldest message; IndexError where none waits."""

@@ -283,15 +283,15 @@ class Plexus(Exchange, GanglionBase):
         Returns to how many it was handed: reactants of this plexus and of its internal ganglia, and peers (on
         publish/subscribe, those that subscribed to the neuron and had room).
         """
-        pending = self._send(data, neuron, reaction_id)
-        handed = self._handed
-        if pending is not None:
+        handed = self._send(data, neuron, reaction_id)
+        if handed is None:
+            pending, handed = self._take_pending()
             await pending
         return handed
 
     def _enter(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> Awaitable[None] | None:
         """Another plexus sends through here."""
-        return self._send(data, neuron, reaction_id)
+        return self._take_pending()[0] if self._send(data, neuron, reaction_id) is None else None
 
     def _enter_posted(self, data: object, neuron: Neuron[Any], reaction_id: UUID) -> None:
         """Another plexus passes on what it received; nobody waits."""

@@ -19,6 +19,7 @@ cdef class Lane(Inbox):
     cdef int let_go(self) except -1
     cdef int not_delivered(self, object cause) except -1
     cdef int settle(self, object error) except -1
+    cdef int settle_failed(self, object error, Completion completion) except -1
     cdef object own_queue_full(self)
     cdef bint own_full(self) noexcept
     cdef int give_up(self) except -1

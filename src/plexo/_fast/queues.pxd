@@ -26,11 +26,11 @@ cdef class Queue:
 cdef class Waiting:
     cdef Queue queue
     cdef object entries
+    cdef readonly Py_ssize_t count
     cdef readonly size_t bytes
     # For a link: whether its owner was told that this queue is full, and what was dropped since.
     cdef bint told
     cdef uint64_t lost
-    cdef Py_ssize_t length(self) noexcept
     cdef bint full(self, Py_ssize_t more_messages, size_t more_bytes) noexcept
     cdef bint half_empty(self) noexcept
     cdef int append(self, tuple entry) except -1

@@ -36,5 +36,7 @@ cdef class Exchange:
     cdef dict routes_by_type
     cdef object last_neuron
     cdef Route last_route
-    cdef readonly Py_ssize_t _handed
+    # Of the last transmission that is not done yet, until it is fetched.
+    cdef object pending
+    cdef Py_ssize_t handed
     cdef Route find(self, object data, object neuron)
