@@ -4,7 +4,7 @@
 Switches, by environment:
   PLEXO_DEBUG=1                       no optimisation, C assertions, line tracing for coverage
   PLEXO_SANITIZE=address,undefined    instrument the modules (run under the matching runtime library)
-  PLEXO_WITHOUT_BOOKS=1               no counters of messages (bench/books.py measures what they cost; stats() are wrong)
+  PLEXO_WITHOUT_BOOKS=1               no counters of messages, for bench/books.py alone: stats() are wrong
   PLEXO_WERROR=1                      C compiler warnings are errors (CI sets it; users' compilers differ)
 """
 

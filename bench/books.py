@@ -27,7 +27,9 @@ LIMIT_PERCENT = 3.0
 def compiled(folder: Path, switches: dict[str, str]) -> Path:
     """A copy of the tree, built in place; returns what to put on PYTHONPATH."""
     shutil.copytree(
-        ROOT, folder, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.so", "__pycache__", "*.egg-info")
+        ROOT,
+        folder,
+        ignore=shutil.ignore_patterns(".*", "build", "dist", "*.so", "__pycache__", "*.egg-info"),
     )
     subprocess.run(
         [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],

@@ -45,7 +45,8 @@ cdef int forward_spilled(Hub hub, Line link, Synapse synapse, bytes payload) exc
     """A forwarded message that finds no room. Nobody is there to be told: what cannot be kept is dropped and counted."""
     cdef bint kept = False
     try:
-        kept = hub.spill(hub.backlog if link is None or hub.is_pair else link.backlog, link, synapse, payload, None)
+        kept = hub.spill(hub.backlog if link is None else link.backlog, link, synapse, payload,
+                         hub.key_of(synapse, payload, None))
     except Exception as error:
         # QueueFull; or, for the key of `latest`, it does not decode.
         tick(synapse.sending.accepted)
@@ -118,7 +119,7 @@ cdef class PairSynapse(Synapse):
         if hub.waiting or not hub.has_room():
             if hub.send_queue.rule == BLOCK:
                 return hub.wait_for_room(self, wire)
-            self.handed = hub.spill(hub.backlog, hub.pair_link, self, wire, data)
+            self.handed = hub.spill(hub.backlog, hub.pair_link, self, wire, hub.key_of(self, wire, data))
             return None
         link = hub.pair_link
         self.lay_out(link, wire)
@@ -194,6 +195,8 @@ cdef class PubSynapse(Synapse):
         cdef Line link
         cdef bint breath = False
         self.handed = 0
+        # First: a key that raises must find nothing sent.
+        key = None if forwarded or hub.send_queue.rule != LATEST else hub.key_of(self, payload, data)
         for link in self.subscribers:
             if not link.open:
                 continue
@@ -206,7 +209,7 @@ cdef class PubSynapse(Synapse):
                     breath = True
             elif forwarded:
                 forward_spilled(hub, link, self, payload)
-            elif hub.spill(link.backlog, link, self, payload, data):
+            elif hub.spill(link.backlog, link, self, payload, key):
                 self.handed += 1
         return breath
 

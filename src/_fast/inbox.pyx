@@ -45,16 +45,14 @@ cdef class Inbox(Target):
 
     cdef int enqueue(self, object data, object reaction_id, Completion completion, Source source,
                      object payload) except -1:
-        """Let one message wait, or drop one, as the policy says. Raises QueueFull where nobody has a `completion`."""
+        """Let one message wait, or drop one, as the policy says. Never raises: whoever could be told has a `completion`."""
         cdef Waiting pending = self.pending
         cdef int rule = self.queue.rule
         cdef tuple entry
         cdef tuple before
         if pending is None:
             pending = self.pending = Waiting.__new__(Waiting, self.queue)
-        if rule == REJECT and source is None and pending.full(0, 0):
-            if completion is None:
-                raise self.queue_full()
+        if rule == REJECT and source is None and completion is not None and pending.full(0, 0):
             return completion.one_done(self.queue_full())
         tick(self.ledger.accepted)
         if (rule == DROP_NEWEST or rule == REJECT) and pending.full(0, 0):

@@ -13,6 +13,7 @@ from cpython.ref cimport Py_XDECREF
 from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Completion, Place, Source
 from plexo._fast.inbox cimport Inbox
+from plexo._fast.queues cimport REJECT
 from plexo._fast.tasks cimport Driven, PyIter_Send, TaskPool, as_coroutine, current_pool, running_loop
 from plexo.arity import reactant_arity
 from plexo.exceptions import QueueFull
@@ -338,6 +339,8 @@ cdef class Lane(Inbox):
             if self.loop is not None and self.loop.is_closed():
                 self.give_up()
                 return self.deliver_now(data, reaction_id)
+            if self.queue.rule == REJECT and self.refuses():
+                raise self.queue_full()
             self.enqueue(data, reaction_id, None, None, None)
             return 0
         if self.any_pending():

@@ -115,20 +115,24 @@ cdef class Passage(Port):
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
                    Source source, object payload) except -1:
         cdef Route route = self.route
+        fault = None
         self.delivered()
         if reaction_id is None:
             reaction_id = ReactionId.begin()
         visited = visited_by(reaction_id)
         try:
-            if route.plexus in visited:
-                return 0
-            visited.add(route.plexus)
-            visited.add(self.origin)
-            route.spread(data, reaction_id, source)
-            self.to_local(data, reaction_id, completion, pool, source, payload)
-        finally:
-            if completion is not None:
-                completion.one_done(None)
+            if route.plexus not in visited:
+                visited.add(route.plexus)
+                visited.add(self.origin)
+                route.spread(data, reaction_id, source)
+                self.to_local(data, reaction_id, completion, pool, source, payload)
+        except Exception as error:
+            # A codec or a limit on the way out. The sender learns of it; a link that it came on must not.
+            fault = error
+        if completion is not None:
+            completion.one_done(fault)
+        elif fault is not None:
+            route.local.failed(fault, route.plexus, source, data, None)
         return 0
 
 

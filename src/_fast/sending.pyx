@@ -12,7 +12,7 @@ from libc.stdint cimport uint64_t
 from plexo._fast.books cimport Ledger, Tally, tick
 from plexo._fast.completion cimport Source
 from plexo._fast.outbox cimport Outbox
-from plexo._fast.queues cimport BLOCK, DROP_OLDEST, LATEST, REJECT, Queue, Waiting
+from plexo._fast.queues cimport BLOCK, DROP_NEWEST, DROP_OLDEST, LATEST, REJECT, Queue, Waiting
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.outbox import census_of
 from plexo.exceptions import QueueFull
@@ -40,25 +40,26 @@ cdef class Sending:
     def __cinit__(self, *args, **kwargs):
         self.links = []
 
-    cdef bint spill(self, Waiting backlog, Outlet link, Synapse synapse, bytes payload, object data) except -1:
+    cdef object key_of(self, Synapse synapse, bytes payload, object data):
+        """For `latest`: whose place this message takes. `data` is what was encoded; None: decode. Raises what either raises."""
+        if self.send_queue.rule != LATEST or self.send_queue.key is None:
+            return synapse
+        # Values of several neurons share a queue.
+        key = (synapse, self.send_queue.key(synapse.decode(payload) if data is None else data))
+        hash(key)
+        return key
+
+    cdef bint spill(self, Waiting backlog, Outlet link, Synapse synapse, bytes payload, object key) except -1:
         """A message that `link` (None: no peer is there) does not take now: keep it, or drop one, as the policy says.
 
-        True where this one is kept. Raises QueueFull under `reject`.
+        `key` is what `key_of` said. True where this one is kept. Raises QueueFull under `reject`.
         """
         cdef int rule = self.send_queue.rule
         cdef tuple entry = (len(payload), synapse, payload)
         cdef tuple before
-        key = None
-        if rule == LATEST:
-            if self.send_queue.key is None:
-                key = synapse
-            else:
-                # Values of several neurons share this queue.
-                key = (synapse, self.send_queue.key(synapse.decode(payload) if data is None else data))
-                hash(key)
-        elif rule == BLOCK:
+        if rule == BLOCK:
             full = backlog.count >= MAX_FORWARD_WAITING
-        elif rule != DROP_OLDEST:
+        elif rule == REJECT or rule == DROP_NEWEST:
             full = backlog.full(0, 0) if link is None else backlog.full(link.outbox.waiting(), link.outbox.queued_bytes)
         if rule == REJECT and full:
             raise self.queue_full(link, synapse)

@@ -7,9 +7,21 @@ import asyncio
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
-from plexo import Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus, Queue, QueueFull
+from plexo import (
+    Cause,
+    EncodeError,
+    GanglionInproc,
+    GanglionZmqTcpPair,
+    GanglionZmqTcpPubSub,
+    Neuron,
+    Plexus,
+    Queue,
+    QueueFull,
+    StringCodec,
+)
 from plexo.statistics import Book, GanglionStats, sum_of
 from tests.support import Blob, RawPeer, Tick, blob, frame, in_thread, run, tick, until, within
 
@@ -391,3 +403,70 @@ def test_an_error_hook_that_raises_is_logged_and_harms_nobody(caplog: pytest.Log
     assert caplog.text.count("RuntimeError: in the hook") == 2
     with pytest.raises(TypeError, match="on_error: expected a function"):
         Plexus(on_error=5)  # type: ignore[arg-type]
+
+
+def test_a_key_that_raises_finds_nothing_sent() -> None:
+    async def main() -> None:
+        def key(data: Tick) -> int:
+            return 1 // data.n
+
+        source = GanglionZmqTcpPubSub(HOST, 0, send_queue=Queue("latest", key=key), heartbeat_s=0)
+        got: list[int] = []
+        async with (
+            Plexus([source]) as plexus,
+            Plexus([GanglionZmqTcpPubSub(HOST, 0, [source.endpoint or ""])]) as other,
+        ):
+            other.on(tick)(lambda data: got.append(data.n))
+            await plexus.adapt(tick)
+            await within(source.ready(1, tick))
+            for n in (1, 0, 2):
+                if n:
+                    assert await plexus.transmit(Tick(n)) == 1
+                else:
+                    with pytest.raises(ZeroDivisionError):
+                        await plexus.transmit(Tick(n))
+            await until(lambda: got == [1, 2])
+            assert sending(source).accepted == 2
+
+    run(main())
+
+
+def test_what_cannot_be_passed_on_harms_neither_the_link_nor_the_others() -> None:
+    class Stubborn(msgspec.Struct):
+        n: int
+
+    class OneWay(StringCodec):
+        """Decodes, and will not encode."""
+
+        def encode(self, data: Any) -> str:
+            raise EncodeError("not here")
+
+        def decode(self, data: Any) -> Any:
+            return Stubborn(int(bytes(data)))
+
+    neuron: Neuron[Any] = Neuron(Stubborn, "org.brewery.sake", OneWay())
+
+    async def main() -> None:
+        left = pair()
+        bus = GanglionInproc()
+        failures: list[Any] = []
+        seen: list[int] = []
+        outer = Plexus([left, bus])
+        inner = Plexus([bus, pair()], on_error=failures.append)
+        async with outer, inner, to(left) as peer:
+            await outer.adapt(neuron)
+            await inner.adapt(neuron)
+            await bus.react(neuron, [lambda data: seen.append(data.n)], queue=Queue("reject", 1))
+            await peer.adapt(neuron)
+            for n in range(3):
+                await peer.transmit_encoded(str(n), neuron)
+            await until(lambda: seen == [0, 1, 2] and len(failures) == 3)
+            assert {type(failure.error) for failure in failures} == {EncodeError}
+            assert left.peers_connected
+            # Both plexuses would pass it on.
+            (told,) = await asyncio.gather(bus.transmit(Stubborn(3), neuron), return_exceptions=True)
+            assert "not here" in repr(told)
+            assert seen == [0, 1, 2, 3]
+            assert checked(left).balanced and bus.stats().balanced and inner.stats().balanced
+
+    run(main())

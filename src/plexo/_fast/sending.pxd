@@ -25,7 +25,8 @@ cdef class Sending:
     cdef Tally tally
     # A pair's messages that no link has taken yet and no sender waits with.
     cdef Waiting backlog
-    cdef bint spill(self, Waiting backlog, Outlet link, Synapse synapse, bytes payload, object data) except -1
+    cdef object key_of(self, Synapse synapse, bytes payload, object data)
+    cdef bint spill(self, Waiting backlog, Outlet link, Synapse synapse, bytes payload, object key) except -1
     cdef int drop(self, Synapse synapse, Outlet link, object cause) except -1
     cdef int drop_for_room(self, Waiting backlog, Synapse synapse, Outlet link) except -1
     cdef int tell_full(self, Waiting backlog, Synapse synapse, Outlet link) except -1
