@@ -124,6 +124,30 @@ class MessageTooLarge(PlexoError, ValueError):
     """An encoded message is larger than the transport carries."""
 
 
+class AckNotSupported(PlexoError, RuntimeError):
+    """An acknowledgement or an answer was asked for where there is none: the transport is no pair, or the peer is a
+    program that does not announce the extension (pyzmq, plexo 1.0). Nothing was sent."""
+
+
+class NoResponder(PlexoError, LookupError):
+    """Nobody answers questions of this neuron."""
+
+
+class JournalError(PlexoError, RuntimeError):
+    """The file of a journal cannot be used; `path` is which, `reason` why.
+
+    A message that was to be stored was not sent.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return f"journal {self.path}: {self.reason}"
+
+
 # --- remote faults ------------------------------------------------------------------------------------------
 
 
@@ -175,6 +199,46 @@ class HandshakeFailed(LinkError):
 
 class ProtocolError(LinkError):
     """A peer broke the protocol on a link that was up; the link is closed."""
+
+
+class NotDelivered(PlexoError):
+    """A message that was to be acknowledged, or a question, was not; `reason` says why.
+
+    `will_retry`: it is in the journal and will be sent again, when the journal is opened again or when a peer comes
+    that acknowledges. Otherwise it is withdrawn; whether the other side has had it is not known where the link broke
+    or the time was over.
+    """
+
+    def __init__(self, reason: str, will_retry: bool = False) -> None:
+        self.reason = reason
+        self.will_retry = will_retry
+        super().__init__(reason, will_retry)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reason}; it is in the journal and will be sent again" if self.will_retry else self.reason
+        )
+
+
+class RemoteError(PlexoError):
+    """A reactant or a responder of the other side raised.
+
+    `kind` is the name of the exception's type there and `text` what it said, cut to a thousand bytes; nothing of it is
+    looked up or run here. `peer` is who says so ("" for a responder of this process).
+    """
+
+    def __init__(self, kind: str, text: str, peer: str = "") -> None:
+        self.kind = kind
+        self.text = text
+        self.peer = peer
+        super().__init__(kind, text, peer)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}" + (f" (raised at {self.peer})" if self.peer else "")
+
+
+class RequestTimeout(PlexoError, TimeoutError):
+    """No answer came in time. The question is given up; a late answer is ignored and counted."""
 
 
 def _type_name(_type: object) -> str:
