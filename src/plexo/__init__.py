@@ -7,17 +7,23 @@ from plexo._fast.queues import Queue
 from plexo._fast.topics import topic_hash
 from plexo.axon import Axon
 from plexo.exceptions import (
+    AckNotSupported,
     AmbiguousNeuron,
     Closed,
     CodecNotFound,
     DecodeError,
     EncodeError,
     HandshakeFailed,
+    JournalError,
     LinkError,
     MessageTooLarge,
+    NoResponder,
+    NotDelivered,
     PlexoError,
     ProtocolError,
     QueueFull,
+    RemoteError,
+    RequestTimeout,
     TransmitterNotFound,
     UnpicklingRefused,
     WrongType,
@@ -48,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "2.0.0.dev0"
 
 __all__ = [
+    "AckNotSupported",
     "AmbiguousNeuron",
     "Axon",
     "Book",
@@ -66,6 +73,7 @@ __all__ = [
     "GanglionZmqTcpPair",
     "GanglionZmqTcpPubSub",
     "HandshakeFailed",
+    "JournalError",
     "JsonCodec",
     "LinkError",
     "LinkEvent",
@@ -74,6 +82,8 @@ __all__ = [
     "MsgpackCodec",
     "Namespace",
     "Neuron",
+    "NoResponder",
+    "NotDelivered",
     "NumpyCodec",
     "PickleCodec",
     "PlexoError",
@@ -81,6 +91,8 @@ __all__ = [
     "ProtocolError",
     "Queue",
     "QueueFull",
+    "RemoteError",
+    "RequestTimeout",
     "Stream",
     "StringCodec",
     "TransmitterNotFound",

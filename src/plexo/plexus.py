@@ -15,18 +15,25 @@ from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES, Queue, as_queue
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
 from plexo._fast.tap import Tap
+from plexo.asking import Asking, require_acks, transmit_acked
 from plexo.dendrite import add_all
 from plexo.exceptions import AmbiguousNeuron, NeuronNotAvailable, TransmitterNotFound
 from plexo.failure import DeadLetterReactant, OnError
 from plexo.ganglion.base import GanglionBase
+from plexo.ganglion.channel import checked_timeout
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
+from plexo.ganglion.requests import DEFAULT_REQUEST_TIMEOUT_S, Responder
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
 from plexo.stream import Stream
 from plexo.typing.reactant import Reactant, ReactantDecorator
+from plexo.typing.responder import ResponderDecorator
 
 T = TypeVar("T")
+Q = TypeVar("Q")
+A = TypeVar("A")
+H = TypeVar("H", bound=Callable[..., Any])
 R = TypeVar("R", bound=Callable[..., Any])
 
 DEFAULT_STREAM_QUEUE = Queue("block", DEFAULT_QUEUE_MESSAGES)
@@ -67,6 +74,7 @@ class Plexus(Exchange, GanglionBase):
         self._ended_routes: list[Route[Any]] = []
         self._ganglia: list[AnyGanglion] = []
         self._ports: dict[Neuron[Any], list[_Ports]] = {}
+        self._asking = Asking(self)
         for ganglion in ganglia:
             self._infuse(ganglion)
 
@@ -97,6 +105,7 @@ class Plexus(Exchange, GanglionBase):
         for route in self._all_routes():
             self._join(route, ganglion)
             self._update_interest(route)
+        self._asking.join(ganglion)
 
     def _contains(self, plexus: Plexus) -> bool:
         return self is plexus or any(
@@ -268,7 +277,13 @@ class Plexus(Exchange, GanglionBase):
     # -- messages ----------------------------------------------------------------------------------------------
 
     async def transmit(
-        self, data: T, neuron: Neuron[T] | None = None, reaction_id: UUID | None = None
+        self,
+        data: T,
+        neuron: Neuron[T] | None = None,
+        reaction_id: UUID | None = None,
+        *,
+        acked: bool = False,
+        timeout_s: float | None = None,
     ) -> int:
         """Send `data` to the local reactants and to every ganglion; without `neuron` it follows from the type.
 
@@ -282,7 +297,22 @@ class Plexus(Exchange, GanglionBase):
 
         Returns to how many it was handed: reactants of this plexus and of its internal ganglia, and peers (on
         publish/subscribe, those that subscribed to the neuron and had room).
+
+        acked=True: ends when the reactants at the peers of all pairs have finished too, within `timeout_s` seconds (by
+        default each pair's `ack_timeout_s`). AckNotSupported, before anything is sent: an external ganglion here
+        carries `neuron` and is no pair, or its peer does not acknowledge. Otherwise as a pair's `transmit`.
         """
+        if acked:
+            if neuron is None:
+                neuron = self._route_for(type(data)).neuron
+            elif self._get_route(neuron) is None:
+                self._require_open()
+                raise TransmitterNotFound(
+                    f"no transmitter for {neuron} here; call `await adapt(neuron)` first"
+                )
+            neuron.check(data)
+            require_acks(self, neuron, set())
+            return await transmit_acked(self, data, neuron, timeout_s, reaction_id)
         handed = self._send(data, neuron, reaction_id)
         if handed is None:
             pending, handed = self._take_pending()
@@ -324,6 +354,43 @@ class Plexus(Exchange, GanglionBase):
             for ganglion in self._ganglia:
                 if isinstance(ganglion, GanglionExternalBase):
                     ganglion._forward_dead_letters(self._bury)
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def respond(self, ask: Neuron[Q], answer: Neuron[A]) -> ResponderDecorator[Q, A]:
+        """A decorator: the function answers questions of `ask` from now on with values of `answer`.
+
+        Asked by `request` here, and by the peers of every pair joined here now or later. It takes (question[, neuron]),
+        `async def` or plain. What it raises, the asker gets as RemoteError. ValueError: `ask` has a responder here.
+        """
+
+        def decorate(handler: H) -> H:
+            self._require_open()
+            self._asking.add(ask, answer, handler)
+            return handler
+
+        return decorate
+
+    def _take_responder(self, responder: Responder) -> None:
+        self._asking.take(responder)
+
+    async def request(
+        self,
+        question: Q,
+        answer: type[A] | Neuron[A],
+        neuron: Neuron[Q] | None = None,
+        timeout_s: float = DEFAULT_REQUEST_TIMEOUT_S,
+    ) -> A:
+        """Ask `question` and return the answer of a responder here, else of the first pair's peer that has one.
+
+        Without `neuron` it follows from the question's type, as for `transmit`. `answer`: the neuron of the answer or
+        its type. Raises what a pair's `request` raises; NoResponder also where no pair carries the question. With no
+        peer connected it waits for that of the first pair.
+        """
+        self._require_open()
+        self._use_running_loop()
+        checked_timeout(timeout_s, "timeout_s")
+        return await self._asking.request(question, answer, neuron, timeout_s)
 
     # -- end ---------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,9 @@ class Book(NamedTuple):
         return self.accepted == self.delivered + self.queued + self.lost
 
 
+EMPTY_BOOK = Book(0, 0, 0, MappingProxyType({}))
+
+
 def sum_of(books: Iterable[Book]) -> Book:
     """One book over several."""
     accepted = delivered = queued = 0
@@ -123,6 +126,8 @@ class GanglionStats(NamedTuple):
     ended     the sum over all that were; its peer is ""
     waiting   messages not accepted yet: their senders wait for a peer or for room
     faults    counts by (cause, the neuron's name or "", the peer's host or "")
+    acked     messages sent to be acknowledged: delivered when the other side's reactants have finished, queued while
+              their outcome is not known; in no other book here
     """
 
     neurons: Mapping[str, NeuronStats]
@@ -130,6 +135,7 @@ class GanglionStats(NamedTuple):
     ended: LinkStats
     waiting: int
     faults: Mapping[tuple[Cause, str, str], int]
+    acked: Book = EMPTY_BOOK
 
     @property
     def received(self) -> int:
@@ -142,14 +148,13 @@ class GanglionStats(NamedTuple):
         books = [book for each in self.neurons.values() for book in (each.receiving, each.sending)]
         books += [each.book for neuron in self.neurons.values() for each in neuron.reactants]
         books += [book for link in (*self.links, self.ended) for book in (link.receiving, link.sending)]
-        return all(book.balanced for book in books)
+        return all(book.balanced for book in (*books, self.acked))
 
     def fault_count(self, cause: Cause) -> int:
         """All faults of one cause together."""
         return sum(count for (kind, _, _), count in self.faults.items() if kind is cause)
 
 
-EMPTY_BOOK = Book(0, 0, 0, MappingProxyType({}))
 NO_LINK = LinkStats("", EMPTY_BOOK, EMPTY_BOOK, 0, 0, 0)
 
 

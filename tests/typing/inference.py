@@ -15,6 +15,7 @@ from typing_extensions import assert_type
 
 from plexo import (
     Axon,
+    Book,
     BytesCodec,
     GanglionInproc,
     GanglionStats,
@@ -186,3 +187,32 @@ async def raw(payload: bytes | bytearray | memoryview | str, neuron: Neuron[Read
 
 async def gather_one(awaitable: Awaitable[int]) -> None:
     await awaitable
+
+
+@plexus.respond(text, reading)
+async def read_aloud(line: str) -> Reading:
+    return Reading(line, 20.0)
+
+
+@plexus.respond(reading, text)
+def describe(r: Reading, neuron: Neuron[Reading]) -> str:
+    return r.sensor
+
+
+assert_type(read_aloud, Callable[[str], Coroutine[Any, Any, Reading]])
+assert_type(describe, Callable[[Reading, Neuron[Reading]], str])
+
+
+@plexus.respond(text, reading)  # type: ignore[arg-type]
+async def answers_with_text(line: str) -> str:
+    return line
+
+
+async def through_requests(pair: GanglionZmqTcpPair) -> None:
+    assert_type(await plexus.request("tank-1", Reading), Reading)
+    assert_type(await plexus.request("tank-1", reading, text, timeout_s=1), Reading)
+    assert_type(await pair.request(Reading("tank-1", 21.5), text, reading), str)
+    await pair.request("tank-1", text, reading)  # type: ignore[misc]
+    await plexus.transmit(Reading("tank-1", 21.5), acked=True, timeout_s=1)
+    await pair.transmit(Reading("tank-1", 21.5), reading, acked=True)
+    assert_type(pair.stats().acked, Book)

@@ -46,6 +46,10 @@ def test_the_others_of_1_0_are_runtime_errors(name: str) -> None:
         ("QueueFull", RuntimeError),
         ("Closed", RuntimeError),
         ("MessageTooLarge", ValueError),
+        ("AckNotSupported", RuntimeError),
+        ("JournalError", RuntimeError),
+        ("NoResponder", LookupError),
+        ("RequestTimeout", TimeoutError),
         ("HandshakeFailed", exceptions.LinkError),
         ("ProtocolError", exceptions.LinkError),
     ],
@@ -88,3 +92,19 @@ def test_errors_survive_pickling(error: exceptions.PlexoError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (exceptions.NotDelivered("refused"), "refused"),
+        (exceptions.NotDelivered("closed", True), "closed; it is in the journal and will be sent again"),
+        (exceptions.RemoteError("KeyError", "'x'"), "KeyError: 'x'"),
+        (exceptions.RemoteError("KeyError", "'x'", "tcp://host:1"), "KeyError: 'x' (raised at tcp://host:1)"),
+        (exceptions.JournalError("/out", "the disk is full"), "journal /out: the disk is full"),
+    ],
+)
+def test_those_of_delivery_say_it_and_come_through_a_pickle(error: exceptions.PlexoError, text: str) -> None:
+    assert str(error) == text
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), text, vars(error))

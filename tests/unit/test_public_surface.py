@@ -27,6 +27,7 @@ def relative(path: Path) -> str:
 # -- names -------------------------------------------------------------------------------------------------
 
 PUBLIC = {
+    "AckNotSupported",
     "AmbiguousNeuron",
     "Axon",
     "Book",
@@ -45,6 +46,7 @@ PUBLIC = {
     "GanglionZmqTcpPair",
     "GanglionZmqTcpPubSub",
     "HandshakeFailed",
+    "JournalError",
     "JsonCodec",
     "LinkError",
     "LinkEvent",
@@ -53,6 +55,8 @@ PUBLIC = {
     "MsgpackCodec",
     "Namespace",
     "Neuron",
+    "NoResponder",
+    "NotDelivered",
     "NumpyCodec",
     "PickleCodec",
     "PlexoError",
@@ -60,6 +64,8 @@ PUBLIC = {
     "ProtocolError",
     "Queue",
     "QueueFull",
+    "RemoteError",
+    "RequestTimeout",
     "Stream",
     "StringCodec",
     "TransmitterNotFound",
@@ -141,12 +147,12 @@ FLOORS = (
     ("namespace", "codec", "neuron"),
     ("dendrite", "transmitter", "synapse"),
     ("stream", "ganglion"),
-    ("plexus", "axon"),
+    ("asking", "plexus", "axon"),
     ("", "__main__", "cli", "demo"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 # Names of types only, in submodules of plexo.typing that runtime code of lower floors does not load.
-SIGNATURES = {"src/plexo/typing/reactant.py"}
+SIGNATURES = {"src/plexo/typing/reactant.py", "src/plexo/typing/responder.py"}
 
 
 def imported_by_python(path: Path) -> set[str]:

@@ -13,6 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from plexo._fast.link import Link
+from plexo._proto.delivery import announced_session, parse_delivery_command
 from plexo._proto.zmtp import (
     Cancel,
     Error,
@@ -36,6 +37,7 @@ from plexo.ganglion.sockets import Connector
 from plexo.statistics import Cause
 
 if TYPE_CHECKING:
+    from plexo.ganglion.channel import Channel
     from plexo.ganglion.zmtp import GanglionZmtp
     from plexo.neuron.neuron import Neuron
 
@@ -71,7 +73,9 @@ class Connection:
         # For the heartbeat: how much had arrived at the last look, and how many looks ago that changed.
         self.seen_bytes = 0
         self.silent_beats = 0
-        self._handshake = Handshake(role)
+        self._handshake = Handshake(role, properties=ganglion.announced)
+        # Whatever the ganglion keeps about a peer that has announced an extension of ours.
+        self.channel: Channel | None = None
         self._outgoing = self._handshake.data_to_send()
         # A bound pair says READY last, when it knows that it takes this peer: one that is refused must not believe that
         # it is connected, and send.
@@ -137,6 +141,7 @@ class Connection:
             if not data:
                 self._handshake.receive_eof()
             established = self._handshake.receive_data(data)
+            session = None if established is None else announced_session(established.properties)
         except WireError as error:
             self._outgoing += self._handshake.data_to_send()
             with contextlib.suppress(OSError):
@@ -151,7 +156,7 @@ class Connection:
             return
         answer = self._handshake.data_to_send()
         if established is not None:
-            self._establish(established, self._held + answer)
+            self._establish(established, session, self._held + answer)
         elif self._holds_ready:
             self._held += answer
         else:
@@ -165,7 +170,7 @@ class Connection:
             HandshakeFailed(f"no hand-shake within {self.ganglion.handshake_timeout_s} s", self.peer),
         )
 
-    def _establish(self, established: Established, ready: bytes) -> None:
+    def _establish(self, established: Established, session: bytes | None, ready: bytes) -> None:
         if (refusal := self.ganglion.refuses(self)) is not None:
             with contextlib.suppress(OSError):
                 self.socket.send(self._outgoing + encode_error(refusal))
@@ -187,6 +192,8 @@ class Connection:
             if self.connector is not None:
                 self.connector.established()
             hub.add(link)
+        if link.open:
+            self.ganglion.introduced(self, link, session)
 
     # -- called by the link --------------------------------------------------------------------------------------
 
@@ -194,6 +201,11 @@ class Connection:
         link = self.link
         assert link is not None
         try:
+            if self.channel is not None:
+                extension = parse_delivery_command(body, offset=link.received_bytes)
+                if extension is not None:
+                    self.ganglion.extension_command(self.channel, extension)
+                    return
             command = parse_command(body, offset=link.received_bytes)
             if isinstance(command, Ping):
                 # A peer that asks and never reads must not fill our memory with answers.

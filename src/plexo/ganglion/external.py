@@ -17,11 +17,11 @@ from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
 from plexo.dendrite import add_all
-from plexo.exceptions import MessageTooLarge, TransmitterNotFound
+from plexo.exceptions import AckNotSupported, MessageTooLarge, TransmitterNotFound
 from plexo.failure import DeadLetter, OnError
 from plexo.ganglion.base import GanglionBase, logger
 from plexo.neuron.neuron import Neuron
-from plexo.statistics import NO_LINK, Cause, GanglionStats, LinkStats
+from plexo.statistics import EMPTY_BOOK, NO_LINK, Book, Cause, GanglionStats, LinkStats
 from plexo.typing import EncodedType
 from plexo.typing.reactant import RawReactant, Reactant
 
@@ -158,14 +158,29 @@ class GanglionExternalBase(GanglionBase):
         """Make `neuron` transmittable."""
         await self.adapt(neuron)
 
-    async def transmit(self, data: T, neuron: Neuron[T], reaction_id: UUID | None = None) -> int:
+    async def transmit(
+        self,
+        data: T,
+        neuron: Neuron[T],
+        reaction_id: UUID | None = None,
+        *,
+        acked: bool = False,
+        timeout_s: float | None = None,
+    ) -> int:
         """Encode and send `data`; ends when the transport has accepted it. Returns how many peers it was handed to.
 
         WrongType: nothing was sent. TransmitterNotFound: `neuron` was never adapted. MessageTooLarge: over the
         transport's limit. What the codec raises, it raises.
+
+        acked=True (pairs): ends when the other side's reactants have finished; within `timeout_s` seconds, by default
+        the ganglion's `ack_timeout_s`. AckNotSupported: this is no pair, or the peer does not acknowledge. RemoteError:
+        a reactant over there raised. NotDelivered: refused, or the time was over, or this was closed. JournalError: the
+        journal could not store it. Cancelling withdraws it.
         """
         synapse = self._find(neuron)
         neuron.check(data)
+        if acked:
+            return await self._transmit_acked(synapse, neuron.encode(data), timeout_s)
         pending = synapse.send(neuron.encode(data), data)
         handed = synapse.handed
         if pending is not None:
@@ -182,6 +197,14 @@ class GanglionExternalBase(GanglionBase):
         if pending is not None:
             await pending
         return handed
+
+    def _require_acks(self) -> None:
+        """AckNotSupported where it is known that nothing sent here would be acknowledged."""
+        raise AckNotSupported(f"{self!r} has no acknowledgements: a pair has")
+
+    async def _transmit_acked(self, synapse: Synapse[Any], payload: Any, timeout_s: float | None) -> int:
+        self._require_acks()
+        return 0
 
     # -- what goes wrong ---------------------------------------------------------------------------------------
 
@@ -224,6 +247,9 @@ class GanglionExternalBase(GanglionBase):
         """Messages whose senders wait."""
         return 0
 
+    def _acked_book(self) -> Book:
+        return EMPTY_BOOK
+
     def stats(self) -> GanglionStats:
         """A snapshot of the books; see GanglionStats."""
         queued = self._queued_by_topic()
@@ -237,4 +263,5 @@ class GanglionExternalBase(GanglionBase):
             self._ended_links(),
             self._waiting(),
             self._tally.snapshot(),
+            self._acked_book(),
         )

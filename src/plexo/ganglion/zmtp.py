@@ -7,8 +7,9 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from plexo._fast.hub import Hub, Line
 from plexo._fast.link import Link
@@ -26,6 +27,10 @@ from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.sockets import Connector, Listener
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import NO_LINK, Cause, LinkStats, sum_of_links
+
+if TYPE_CHECKING:
+    from plexo._proto.delivery import DeliveryCommand
+    from plexo.ganglion.channel import Channel
 
 # The largest frame accepted from a peer, and the largest message sent. A frame's memory grows as its bytes arrive.
 DEFAULT_MAX_FRAME_BYTES = 1 << 30
@@ -61,6 +66,8 @@ class GanglionZmtp(GanglionExternalBase):
 
     # A link whose queue has been full for so long is cut; where None, never.
     slow_consumer_cut_s: float | None = None
+    # Properties of our READY beside Socket-Type.
+    announced: Mapping[str, bytes] = MappingProxyType({})
 
     def __init__(
         self,
@@ -217,6 +224,12 @@ class GanglionZmtp(GanglionExternalBase):
     def established(self, connection: Connection, link: Link) -> None:
         """The hand-shake is done; what is written to `link` now goes first."""
         logger.info("%r: %s to %s", self, connection.role.name, connection.peer)
+
+    def introduced(self, connection: Connection, link: Link, session: bytes | None) -> None:
+        """The link is served; `session` is what the peer's READY announces of acknowledged delivery, if anything."""
+
+    def extension_command(self, channel: Channel, command: DeliveryCommand) -> None:
+        """The peer of a channel says a command of the extension. WireError: it may not, close the link."""
 
     def ended(
         self, connection: Connection, was_up: bool, unsent: list[Any], cause: Cause | None, why: str
