@@ -1,0 +1,999 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Acknowledged delivery: outcomes, broken links, repeats, time-outs, bounds, journals, peers that cheat or cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import struct
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plexo import (
+    AckNotSupported,
+    Cause,
+    Closed,
+    GanglionInproc,
+    GanglionZmqTcpPair,
+    GanglionZmqTcpPubSub,
+    JournalError,
+    MessageTooLarge,
+    NotDelivered,
+    Plexus,
+    RemoteError,
+    TransmitterNotFound,
+    WrongType,
+)
+from plexo._fast.envelope import build_envelope
+from plexo._proto import delivery_window
+from plexo._proto.delivery import MAX_ID, PROPERTY, WINDOW_IDS, encode_deliver, encode_settle
+from plexo._proto.delivery import Done as SettledDone
+from plexo.ganglion import channel as channel_module
+from plexo.ganglion import delivery as delivery_module
+from plexo.ganglion.delivery import Delivery
+from plexo.ganglion.journal import Journal
+from tests.support import (
+    GREETING,
+    RawPeer,
+    Reading,
+    Tick,
+    frame,
+    in_thread,
+    reading,
+    ready,
+    run,
+    tick,
+    until,
+    within,
+)
+
+HOST = "127.0.0.1"
+SESSION = bytes(range(16))
+
+
+def bound(**arguments: Any) -> GanglionZmqTcpPair:
+    return GanglionZmqTcpPair(HOST, 0, **arguments)
+
+
+def connecting(to: GanglionZmqTcpPair, **arguments: Any) -> GanglionZmqTcpPair:
+    return GanglionZmqTcpPair(peer=to.endpoint, reconnect_min_s=0.005, reconnect_max_s=0.02, **arguments)
+
+
+def delivery_of(plexus: Plexus) -> Delivery:
+    ganglion = plexus.ganglia[0]
+    assert isinstance(ganglion, GanglionZmqTcpPair)
+    return ganglion._delivery
+
+
+@contextlib.asynccontextmanager
+async def sender_and_receiver(**arguments: Any) -> AsyncIterator[tuple[Plexus, Plexus]]:
+    """The receiver binds; `arguments` are the sender's."""
+    binding = bound()
+    async with Plexus([binding]) as receiver, Plexus([connecting(binding, **arguments)]) as sender:
+        await sender.adapt(tick)
+        yield sender, receiver
+
+
+def break_link(plexus: Plexus) -> None:
+    """As if the network had reset it."""
+    ganglion = plexus.ganglia[0]
+    assert isinstance(ganglion, GanglionZmqTcpPair)
+    for connection in list(ganglion._connections):
+        connection.lost(ConnectionResetError(104, "reset by the test"), False)
+
+
+def acked(plexus: Plexus) -> Any:
+    ganglion = plexus.ganglia[0]
+    assert isinstance(ganglion, GanglionZmqTcpPair)
+    book = ganglion.stats().acked
+    assert book.balanced
+    return book
+
+
+def faults(plexus: Plexus, cause: Cause) -> int:
+    ganglion = plexus.ganglia[0]
+    assert isinstance(ganglion, GanglionZmqTcpPair)
+    return ganglion.stats().fault_count(cause)
+
+
+class RawDelivering(RawPeer):
+    """A raw socket that has announced acknowledged delivery."""
+
+    def __init__(self, port: int, session: bytes = SESSION, value: bytes | None = None) -> None:
+        super().__init__(port, None)
+        announced = b"\x01" + session if value is None else value
+        self.socket.sendall(
+            GREETING
+            + frame(
+                b"\x05READY\x0bSocket-Type" + struct.pack(">I", 4) + b"PAIR"
+                + bytes([len(PROPERTY)]) + PROPERTY.encode() + struct.pack(">I", len(announced)) + announced,
+                4,
+            )
+        )  # fmt: skip
+
+    def shake(self) -> None:
+        self.read_exactly(64)
+        flags, body = self.read_frame()
+        assert flags == 4
+        assert PROPERTY.encode() in body
+
+    def deliver(self, id: int, floor: int, value: Tick) -> None:
+        self.socket.sendall(encode_deliver(id, floor, build_envelope(tick.topic, bytes(tick.encode(value)))))
+
+
+# -- outcomes ----------------------------------------------------------------------------------------------
+
+
+def test_it_ends_when_the_reactants_over_there_have_finished() -> None:
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            gate = asyncio.Event()
+            begun: list[Tick] = []
+            done: list[Tick] = []
+
+            @receiver.on(tick)
+            async def react(data: Tick) -> None:
+                begun.append(data)
+                await gate.wait()
+                done.append(data)
+
+            sending = asyncio.create_task(sender.transmit(Tick(1), acked=True))
+            await until(lambda: begun)
+            assert not sending.done()
+            assert acked(sender).queued == 1
+            gate.set()
+            await within(sending)
+            assert done == [Tick(1)]
+            assert (acked(sender).accepted, acked(sender).delivered, acked(sender).queued) == (1, 1, 0)
+
+    run(main())
+
+
+def test_local_reactants_and_every_pair_get_it() -> None:
+    async def main() -> None:
+        one, other, inside = bound(), bound(), GanglionInproc()
+        async with (
+            Plexus([one]) as a,
+            Plexus([other]) as b,
+            Plexus([connecting(one), connecting(other), inside]) as sender,
+            Plexus([inside]) as neighbour,
+        ):
+            got: list[str] = []
+            a.on(tick)(lambda data: got.append("a"))
+            b.on(tick)(lambda data: got.append("b"))
+            neighbour.on(tick)(lambda data: got.append("neighbour"))
+            sender.on(tick)(lambda data: got.append("here"))
+            await within(sender.transmit(Tick(1), tick, acked=True))
+            assert sorted(got) == ["a", "b", "here", "neighbour"]
+
+    run(main())
+
+
+def test_a_ganglion_of_its_own_acknowledges_too() -> None:
+    async def main() -> None:
+        async with bound() as receiver, connecting(receiver) as sender:
+            raw: list[bytes] = []
+            typed: list[Tick] = []
+            await receiver.adapt(tick, [typed.append], [lambda data: raw.append(bytes(data))])
+            await sender.adapt(tick)
+            await within(sender.transmit(Tick(7), tick, acked=True))
+            assert typed == [Tick(7)]
+            assert raw == [tick.encode(Tick(7))]
+
+    run(main())
+
+
+def test_errors_over_there_come_back_by_name_and_text_only() -> None:
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+
+            @receiver.on(tick)
+            async def react(data: Tick) -> None:
+                await asyncio.sleep(0)
+                raise KeyError("no such tank" + "!" * 5000)
+
+            with pytest.raises(RemoteError) as caught:
+                await within(sender.transmit(Tick(1), acked=True))
+            assert caught.value.kind == "KeyError"
+            assert caught.value.text.startswith("'no such tank!!!")
+            assert len(caught.value.text) == 1000
+            assert HOST in caught.value.peer
+            assert acked(sender).delivered == 1
+            assert faults(receiver, Cause.REACTANT_ERROR) == 1
+
+    run(main())
+
+
+def test_errors_here_and_there_are_raised_together() -> None:
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            receiver.on(tick)(lambda data: 1 / 0)
+
+            @sender.on(tick)
+            async def react(data: Tick) -> None:
+                raise ValueError("here")
+
+            with pytest.raises(Exception) as caught:
+                await within(sender.transmit(Tick(1), acked=True))
+            found = [caught.value, *getattr(caught.value, "plexo_other_errors", ())]
+            found = list(getattr(caught.value, "exceptions", found))
+            assert {type(error) for error in found} == {RemoteError, ValueError}
+
+    run(main())
+
+
+@pytest.mark.parametrize("knows_it", [True, False])
+def test_what_nobody_over_there_reacts_to_is_refused(knows_it: bool) -> None:
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            if knows_it:
+                await receiver.adapt(tick)
+            with pytest.raises(NotDelivered, match="ignored" if knows_it else "unknown-topic") as caught:
+                await within(sender.transmit(Tick(1), acked=True))
+            assert not caught.value.will_retry
+            assert acked(sender).dropped == {Cause.IGNORED if knows_it else Cause.UNKNOWN_TOPIC: 1}
+
+    run(main())
+
+
+def test_misuse_is_told_before_anything_is_sent() -> None:
+    async def main() -> None:
+        async with sender_and_receiver(max_frame_bytes=1000) as (sender, receiver):
+            got: list[Any] = []
+            receiver.on(tick)(got.append)
+            receiver.on(reading)(got.append)
+            with pytest.raises(WrongType):
+                await sender.transmit(Reading("tank", 1.0), tick, acked=True)  # type: ignore[arg-type]
+            with pytest.raises(TransmitterNotFound):
+                await sender.transmit(Reading("tank", 1.0), reading, acked=True)
+            await sender.adapt(reading)
+            with pytest.raises(MessageTooLarge):
+                await sender.transmit(Reading("t" * 1000, 1.0), acked=True)
+            for wrong in (0, -1, math.nan):
+                with pytest.raises(ValueError, match="timeout_s: expected more than 0"):
+                    await sender.transmit(Tick(1), acked=True, timeout_s=wrong)
+            with pytest.raises(TypeError, match="timeout_s"):
+                await sender.transmit(Tick(1), acked=True, timeout_s="soon")  # type: ignore[arg-type]
+            await within(sender.transmit(Tick(1), acked=True, timeout_s=math.inf))
+            assert got == [Tick(1)]
+
+    run(main())
+    with pytest.raises(ValueError, match="ack_timeout_s"):
+        bound(ack_timeout_s=0)
+
+
+# -- broken links ------------------------------------------------------------------------------------------
+
+
+def test_it_is_sent_again_on_the_next_link_and_the_repeat_is_dropped() -> None:
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            gate = asyncio.Event()
+            got: list[Tick] = []
+
+            @receiver.on(tick)
+            async def react(data: Tick) -> None:
+                got.append(data)
+                await gate.wait()
+
+            sending = [asyncio.create_task(sender.transmit(Tick(n), acked=True)) for n in range(5)]
+            await until(lambda: got)
+            for _ in range(3):
+                break_link(sender)
+                await until(lambda: delivery_of(sender).channel is not None)
+            await until(lambda: faults(receiver, Cause.REPEATED) >= 5)
+            gate.set()
+            await within(asyncio.gather(*sending))
+            assert got == [Tick(n) for n in range(5)]
+
+    run(main())
+
+
+def test_an_outcome_that_was_lost_with_its_link_is_said_again() -> None:
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            got: list[Tick] = []
+
+            @receiver.on(tick)
+            def react(data: Tick) -> None:
+                got.append(data)
+                break_link(receiver)  # before the outcome can be said
+
+            await within(sender.transmit(Tick(1), acked=True))
+            assert got == [Tick(1)]
+
+    run(main())
+
+
+def test_a_receiver_that_starts_later_or_again_gets_it() -> None:
+    async def main() -> None:
+        first = bound()
+        endpoint = first.endpoint
+        got: list[tuple[str, Tick]] = []
+        async with Plexus([connecting(first)]) as sender:
+            await sender.adapt(tick)
+            async with Plexus([first]) as receiver:
+                hold = asyncio.Event()
+
+                @receiver.on(tick)
+                async def react(data: Tick) -> None:
+                    got.append(("first", data))
+                    await hold.wait()
+
+                sending = asyncio.create_task(sender.transmit(Tick(1), acked=True))
+                await until(lambda: got)
+            assert not sending.done()
+            async with Plexus([GanglionZmqTcpPair(bind=endpoint)]) as receiver:
+                receiver.on(tick)(lambda data: got.append(("second", data)))
+                await within(sending)
+        assert got == [("first", Tick(1)), ("second", Tick(1))]
+
+    run(main())
+
+
+def test_plain_messages_that_wait_on_a_broken_link_go_on_without_the_commands() -> None:
+    """What is half sent when the link breaks is kept for the next peer, which may not know the commands."""
+
+    async def main() -> None:
+        async with bound() as sender:
+            await sender.adapt(tick)
+            peer = await in_thread(lambda: RawDelivering(sender.port or 0))
+            await in_thread(peer.shake)
+            await until(lambda: sender._delivery.channel is not None)
+            sending = [asyncio.create_task(sender.transmit(Tick(n), tick, acked=True)) for n in range(3)]
+            await asyncio.sleep(0)
+            link = sender._delivery.channel.link  # type: ignore[union-attr]
+            # All in one turn, so that nothing of it is flushed but the first.
+            plain = [asyncio.create_task(sender.transmit(Tick(n), tick)) for n in range(10, 13)]
+            await asyncio.gather(*plain)
+            unsent = link.close()
+            kept = channel_module.without_commands(unsent)
+            assert b"PLEXO" not in b"".join(wire for wire, _ in kept)
+            assert sum(messages for _, messages in kept) == sum(messages for _, messages in unsent)
+            peer.close()
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+
+    run(main())
+
+
+def test_commands_are_taken_out_of_what_is_unsent() -> None:
+    plain = frame(b"message") + frame(b"x" * 300)
+    command = encode_deliver(1, 1, b"e" * 400)
+    big = (b"head", b"payload", 3)
+    unsent = [
+        (frame(b"message") + command + frame(b"x" * 300) + command, 2),
+        (big, 1),
+        (command, 0),
+        (b"", 0),
+    ]
+    assert channel_module.without_commands(unsent) == [(plain, 2), (big, 1)]
+
+
+# -- time --------------------------------------------------------------------------------------------------
+
+
+def test_without_an_outcome_in_time_it_is_withdrawn() -> None:
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            never = asyncio.Event()
+
+            @receiver.on(tick)
+            async def react(data: Tick) -> None:
+                await never.wait()
+
+            with pytest.raises(NotDelivered, match="not acknowledged within") as caught:
+                await within(sender.transmit(Tick(1), acked=True, timeout_s=0.05))
+            assert not caught.value.will_retry
+            assert acked(sender).dropped == {Cause.NOT_ACKNOWLEDGED: 1}
+            assert delivery_of(sender)._window.to_send() == []
+            # An outcome that comes now is none of ours any more.
+            never.set()
+            await until(lambda: faults(sender, Cause.WITHDRAWN) == 1)
+            assert acked(sender).delivered == 0
+
+    run(main())
+
+
+def test_without_a_peer_too() -> None:
+    async def main() -> None:
+        async with bound(ack_timeout_s=0.05) as alone:
+            await alone.adapt(tick)
+            with pytest.raises(NotDelivered, match="no peer is connected"):
+                await within(alone.transmit(Tick(1), tick, acked=True))
+            assert alone.stats().acked.dropped == {Cause.NOT_ACKNOWLEDGED: 1}
+
+    run(main())
+
+
+def test_cancelling_withdraws() -> None:
+    async def main() -> None:
+        binding = bound()
+        got: list[Tick] = []
+        async with Plexus([binding]) as receiver, Plexus() as sender:
+            receiver.on(tick)(got.append)
+            pair = GanglionZmqTcpPair(peer=(HOST, 1), reconnect_min_s=0.005)
+            await sender.infuse_ganglion(pair)
+            await sender.adapt(tick)
+            sending = asyncio.create_task(sender.transmit(Tick(1), acked=True))
+            await until(lambda: pair.stats().acked.queued == 1)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            assert pair.stats().acked.dropped == {Cause.WITHDRAWN: 1}
+            assert pair._delivery._window.to_send() == []
+
+    run(main())
+
+
+def test_closing_tells_who_waits() -> None:
+    async def main() -> None:
+        alone = bound()
+        await alone.adapt(tick)
+        sending = asyncio.create_task(alone.transmit(Tick(1), tick, acked=True))
+        await until(lambda: alone.stats().acked.queued == 1)
+        await alone.aclose()
+        with pytest.raises(NotDelivered, match="was closed") as caught:
+            await within(sending)
+        assert not caught.value.will_retry
+        assert alone.stats().acked.dropped == {Cause.CLOSED: 1}
+        with pytest.raises(Closed):
+            await alone.transmit(Tick(1), tick, acked=True)
+
+    run(main())
+
+
+def test_a_receiver_that_closes_lets_the_sender_try_again() -> None:
+    """Cancelled reactants have not finished: nothing is settled."""
+
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            got: list[Tick] = []
+
+            @receiver.on(tick)
+            async def react(data: Tick) -> None:
+                got.append(data)
+                await asyncio.Event().wait()
+
+            sending = asyncio.create_task(sender.transmit(Tick(1), acked=True))
+            await until(lambda: got)
+            await receiver.aclose()
+            await until(lambda: delivery_of(sender).channel is None)
+            assert not sending.done()
+            assert acked(sender).queued == 1
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+
+    run(main())
+
+
+def test_closing_with_a_full_window_and_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_window, "WINDOW_IDS", 4)
+
+    async def main() -> None:
+        async with sender_and_receiver(journal=tmp_path / "out.journal") as (sender, receiver):
+            receiver.on(tick)(lambda data: None)
+            sending = [asyncio.create_task(sender.transmit(Tick(n), acked=True)) for n in range(50)]
+            # Outcomes are on their way into the journal, and others wait for room.
+            await until(lambda: any(task.done() for task in sending))
+            await sender.aclose()
+            results = await within(asyncio.gather(*sending, return_exceptions=True))
+            assert results[0] is None
+            lost = [result for result in results if isinstance(result, NotDelivered)]
+            assert {result.will_retry for result in lost} <= {True, False}
+            assert len(lost) + results.count(None) == 50
+
+    run(main())
+
+
+@pytest.mark.leaves("a task of a reactant that is suspended when its loop ends")
+def test_a_reactant_whose_loop_ended_is_told_when_the_next_one_runs() -> None:
+    async def receive_once() -> None:
+        begun = asyncio.Event()
+
+        async def react(data: Tick) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        await receiver.react(tick, [react])
+        await within(begun.wait())
+
+    async def send() -> BaseException | None:
+        async with connecting(receiver) as sender:
+            await sender.adapt(tick)
+            sent = await asyncio.gather(sender.transmit(Tick(1), tick, acked=True), return_exceptions=True)
+            return sent[0]
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        receiver = bound()
+        try:
+            sending = elsewhere.submit(lambda: run(send()))
+            run(receive_once())
+
+            async def go_on() -> None:
+                await receiver.adapt(tick)
+                await until(sending.done)
+
+            run(go_on())
+            error = sending.result()
+            assert isinstance(error, NotDelivered)
+            assert "cancelled" in error.reason
+        finally:
+            receiver.close()
+
+
+def test_several_event_loops_one_after_another() -> None:
+    binding = bound()
+    dialling = connecting(binding)
+    got: list[Tick] = []
+    try:
+
+        async def first() -> None:
+            await binding.react(tick, [got.append])
+            await dialling.adapt(tick)
+            await within(dialling.transmit(Tick(1), tick, acked=True))
+
+        async def second() -> None:
+            await binding.update_transmitter(tick)
+            await within(dialling.transmit(Tick(2), tick, acked=True))
+
+        run(first())
+        run(second())
+        assert got == [Tick(1), Tick(2)]
+        assert dialling.stats().acked.delivered == 2
+    finally:
+        dialling.close()
+        binding.close()
+
+
+# -- bounds ------------------------------------------------------------------------------------------------
+
+
+def test_a_full_window_makes_the_sender_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_window, "WINDOW_IDS", 8)
+
+    async def main() -> None:
+        async with sender_and_receiver() as (sender, receiver):
+            gate = asyncio.Event()
+            got: list[Tick] = []
+
+            @receiver.on(tick)
+            async def react(data: Tick) -> None:
+                got.append(data)
+                await gate.wait()
+
+            sending = [asyncio.create_task(sender.transmit(Tick(n), acked=True)) for n in range(50)]
+            await until(lambda: got)
+            assert acked(sender).queued == 8
+            assert len(delivery_of(sender)._waiting) == 42
+            sending[20].cancel()
+            gate.set()
+            results = await within(asyncio.gather(*sending, return_exceptions=True))
+            assert [n for n, result in enumerate(results) if result is not None] == [20]
+            assert got == [Tick(n) for n in range(50) if n != 20]
+
+    run(main())
+
+
+def test_bytes_in_the_window_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_window, "WINDOW_BYTES", 400)
+
+    async def main() -> None:
+        async with bound() as alone:
+            await alone.adapt(tick)
+            sending = [asyncio.create_task(alone.transmit(Tick(n), tick, acked=True)) for n in range(20)]
+            await until(lambda: alone._delivery._waiting)
+            assert alone.stats().acked.queued == 400 // len(
+                build_envelope(tick.topic, bytes(tick.encode(Tick(1))))
+            )
+            assert alone._delivery._window.bytes <= 400
+            await alone.aclose()
+            await asyncio.gather(*sending, return_exceptions=True)
+
+    run(main())
+
+
+def test_a_peer_that_asks_for_more_than_a_window_is_refused_and_bounded() -> None:
+    async def main() -> None:
+        async with bound() as receiver:
+            never = asyncio.Event()
+
+            async def react(data: Tick) -> None:
+                await never.wait()
+
+            await receiver.react(tick, [react])
+            with await in_thread(lambda: RawDelivering(receiver.port or 0)) as peer:
+                await in_thread(peer.shake)
+
+                def flood() -> tuple[int, bytes]:
+                    for id in range(1, WINDOW_IDS + 20):
+                        peer.deliver(id, id, Tick(id))
+                    return peer.read_frame()
+
+                flags, body = await in_thread(flood)
+                assert (flags, body) == (
+                    4,
+                    b"\x0bPLEXOSETTLE" + (WINDOW_IDS + 1).to_bytes(8, "big") + b"\x03queue-full",
+                )
+                assert receiver._delivery._in_hand.messages == WINDOW_IDS
+                assert len(receiver._delivery._sessions.of(SESSION)) <= WINDOW_IDS
+
+    run(main())
+
+
+def test_a_peer_that_never_reads_its_outcomes_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "MAX_UNREAD_OUTCOMES", 500)
+
+    async def main() -> None:
+        async with bound() as receiver:
+
+            def react(data: Tick) -> None:
+                raise ValueError("x" * 1000)
+
+            await receiver.react(tick, [react])
+            with await in_thread(lambda: RawDelivering(receiver.port or 0)) as peer:
+                await in_thread(peer.shake)
+
+                def flood() -> bool:
+                    try:
+                        for id in range(1, 100_000):
+                            peer.deliver(id, id, Tick(id))
+                    except OSError:
+                        return True
+                    return False
+
+                assert await in_thread(flood)
+                assert receiver.stats().fault_count(Cause.PROTOCOL_ERROR) == 1
+
+    run(main(), 40)
+
+
+# -- peers that cheat --------------------------------------------------------------------------------------
+
+
+def test_ids_that_cheat_reach_no_reactant_twice() -> None:
+    async def main() -> None:
+        async with bound() as receiver:
+            got: list[Tick] = []
+            await receiver.react(tick, [got.append])
+            with await in_thread(lambda: RawDelivering(receiver.port or 0)) as peer:
+                await in_thread(peer.shake)
+
+                def talk() -> list[bytes]:
+                    for id, floor in ((1, 1), (1, 1), (2, 1), (MAX_ID, MAX_ID), (3, 1), (MAX_ID, MAX_ID)):
+                        peer.deliver(id, floor, Tick(id % 1000))
+                    return [peer.read_frame()[1][12:] for _ in range(6)]
+
+                outcomes = await in_thread(talk)
+                number = [n.to_bytes(8, "big") for n in (1, 1, 2, MAX_ID, 3, MAX_ID)]
+                said = [b"\x01", b"\x01", b"\x01", b"\x01", b"\x03below-floor", b"\x01"]
+                assert outcomes == [id + status for id, status in zip(number, said, strict=True)]
+                assert got == [Tick(1), Tick(2), Tick(MAX_ID % 1000)]
+                assert receiver.stats().fault_count(Cause.REPEATED) == 3
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        frame(b"\x0cPLEXODELIVER", 4),
+        frame(b"\x0cPLEXODELIVER" + bytes(16) + b"e", 4),
+        frame(b"\x0bPLEXOSETTLE" + bytes(7) + b"\x01\x09", 4),
+        frame(b"\x08PLEXOASK" + bytes(7) + b"\x01", 4),
+    ],
+)
+def test_a_malformed_command_closes_the_link(command: bytes) -> None:
+    async def main() -> None:
+        async with bound() as receiver:
+            with await in_thread(lambda: RawDelivering(receiver.port or 0)) as peer:
+                await in_thread(peer.shake)
+                await in_thread(lambda: peer.socket.sendall(command))
+                assert await in_thread(peer.closed_by_peer)
+                assert receiver.stats().fault_count(Cause.PROTOCOL_ERROR) == 1
+
+    run(main())
+
+
+def test_a_malformed_announcement_fails_the_handshake() -> None:
+    async def main() -> None:
+        async with bound() as receiver:
+            await receiver.adapt(tick)
+            with await in_thread(lambda: RawDelivering(receiver.port or 0, value=b"\x01short")) as peer:
+                assert await in_thread(peer.closed_by_peer)
+                assert receiver.stats().fault_count(Cause.HANDSHAKE_FAILED) == 1
+
+    run(main())
+
+
+def test_outcomes_of_numbers_that_were_never_said_are_ignored() -> None:
+    async def main() -> None:
+        async with bound() as sender:
+            await sender.adapt(tick)
+            with await in_thread(lambda: RawDelivering(sender.port or 0)) as peer:
+                await in_thread(peer.shake)
+                await in_thread(lambda: peer.socket.sendall(encode_settle(9, SettledDone())))
+                await until(lambda: sender.stats().fault_count(Cause.WITHDRAWN) == 1)
+                assert sender.peers_connected
+
+    run(main())
+
+
+def test_a_malformed_envelope_is_refused_and_the_link_stays() -> None:
+    async def main() -> None:
+        async with bound() as receiver:
+            await receiver.adapt(tick)
+            with await in_thread(lambda: RawDelivering(receiver.port or 0)) as peer:
+                await in_thread(peer.shake)
+                await in_thread(lambda: peer.socket.sendall(encode_deliver(1, 1, b"no envelope")))
+                assert (await in_thread(peer.read_frame))[1].endswith(b"\x03malformed-message")
+                undecodable = encode_deliver(2, 1, build_envelope(tick.topic, b"\xc1"))
+                await receiver.react(tick, [print])
+                await in_thread(lambda: peer.socket.sendall(undecodable))
+                assert (await in_thread(peer.read_frame))[1].endswith(b"\x03undecodable")
+                assert receiver.peers_connected
+
+    run(main())
+
+
+# -- peers and ganglia that cannot -------------------------------------------------------------------------
+
+
+def test_a_peer_that_does_not_announce_it_gets_the_plain_wire() -> None:
+    async def main() -> None:
+        async with bound() as sender:
+            await sender.adapt(tick)
+            early = asyncio.create_task(sender.transmit(Tick(0), tick, acked=True))
+            await until(lambda: sender.stats().acked.queued)
+            with await in_thread(lambda: RawPeer(sender.port or 0)) as peer:
+                with pytest.raises(AckNotSupported, match="does not acknowledge"):
+                    await within(early)
+                with pytest.raises(AckNotSupported, match="X-Plexo-Delivery"):
+                    await within(sender.transmit(Tick(1), tick, acked=True))
+                await sender.transmit(Tick(2), tick)
+                flags, body = await in_thread(peer.read_frame)
+                assert (flags, body) == (0, build_envelope(tick.topic, bytes(tick.encode(Tick(2)))))
+                # Its commands of that name mean nothing to us.
+                await in_thread(lambda: peer.socket.sendall(frame(b"\x0cPLEXODELIVER", 4)))
+                await in_thread(lambda: peer.socket.sendall(frame(b"\x04PING\0\0hello", 4)))
+                assert await in_thread(peer.read_frame) == (4, b"\x04PONGhello")
+
+    run(main())
+
+
+def test_the_next_peer_may_not_acknowledge() -> None:
+    async def main() -> None:
+        async with bound() as sender:
+            await sender.adapt(tick)
+            with await in_thread(lambda: RawDelivering(sender.port or 0)) as peer:
+                await in_thread(peer.shake)
+                sending = asyncio.create_task(sender.transmit(Tick(0), tick, acked=True))
+                await in_thread(peer.read_frame)
+            with await in_thread(lambda: RawPeer(sender.port or 0)):
+                with pytest.raises(NotDelivered, match="does not acknowledge") as caught:
+                    await within(sending)
+                assert not caught.value.will_retry
+                assert sender.stats().acked.dropped == {Cause.NOT_ACKNOWLEDGED: 1}
+
+    run(main())
+
+
+def test_a_later_version_of_the_extension_is_no_version_of_ours() -> None:
+    async def main() -> None:
+        async with bound() as sender:
+            await sender.adapt(tick)
+            with await in_thread(lambda: RawDelivering(sender.port or 0, value=b"\x02more")) as peer:
+                await in_thread(peer.shake)
+                await until(lambda: sender.peers_connected)
+                with pytest.raises(AckNotSupported):
+                    await within(sender.transmit(Tick(1), tick, acked=True))
+
+    run(main())
+
+
+def test_ganglia_that_are_no_pair_are_named() -> None:
+    async def main() -> None:
+        binding = bound()
+        async with (
+            Plexus([binding]) as receiver,
+            GanglionZmqTcpPubSub(HOST, 0) as pubsub,
+            Plexus([connecting(binding), pubsub]) as sender,
+        ):
+            got: list[Tick] = []
+            receiver.on(tick)(got.append)
+            sender.on(tick)(got.append)
+            with pytest.raises(AckNotSupported, match="GanglionZmqTcpPubSub"):
+                await sender.transmit(Tick(1), acked=True)
+            with pytest.raises(AckNotSupported, match="GanglionZmqTcpPubSub"):
+                await pubsub.transmit(Tick(1), tick, acked=True)
+            assert got == []
+
+    run(main())
+
+
+def test_one_that_does_not_carry_the_neuron_is_no_hindrance() -> None:
+    async def main() -> None:
+        binding = bound()
+        async with (
+            Plexus([binding]) as receiver,
+            Plexus([connecting(binding), GanglionZmqTcpPubSub(HOST, 0, ignored_neurons=[tick])]) as sender,
+        ):
+            got: list[Tick] = []
+            receiver.on(tick)(got.append)
+            await sender.adapt(tick)
+            await within(sender.transmit(Tick(1), acked=True))
+            assert got == [Tick(1)]
+
+    run(main())
+
+
+# -- journals ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_unacknowledged_survives_its_sender(tmp_path: Path) -> None:
+    path = tmp_path / "out.journal"
+
+    async def main() -> None:
+        binding = bound()
+        first = connecting(binding, journal=path)
+        binding_closed = binding.endpoint
+        await binding.aclose()
+        await first.adapt(tick)
+        sending = [asyncio.create_task(first.transmit(Tick(n), tick, acked=True)) for n in range(5)]
+        await until(lambda: first.stats().acked.queued == 5)
+        sending[2].cancel()
+        await until(lambda: first.stats().acked.queued == 4)
+        await first.aclose()
+        results = await asyncio.gather(*sending, return_exceptions=True)
+        for n, result in enumerate(results):
+            if n != 2:
+                assert isinstance(result, NotDelivered)
+                assert result.will_retry
+        got: list[Tick] = []
+        async with (
+            Plexus([GanglionZmqTcpPair(bind=binding_closed)]) as receiver,
+            GanglionZmqTcpPair(peer=binding_closed, reconnect_min_s=0.005, journal=path) as second,
+        ):
+            receiver.on(tick)(got.append)
+            assert second.stats().acked.accepted == 4
+            await second.adapt(tick)
+            await until(lambda: second.stats().acked.delivered == 4)
+            await within(second.transmit(Tick(9), tick, acked=True))
+            assert got == [Tick(0), Tick(1), Tick(3), Tick(4), Tick(9)]
+        left = Journal(path)
+        assert left.restored == []
+        left.close()
+
+    run(main())
+
+
+def test_a_message_is_sent_only_after_its_row_is_committed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with sender_and_receiver(journal=tmp_path / "out.journal") as (sender, receiver):
+            got: list[Tick] = []
+            receiver.on(tick)(got.append)
+            journal = delivery_of(sender).journal
+            assert journal is not None
+            await within(sender.transmit(Tick(0), acked=True))
+            real = journal._commit
+            gate = threading.Event()
+
+            def late(batch: Any) -> Any:
+                gate.wait(20)
+                return real(batch)
+
+            journal._commit = late  # type: ignore[method-assign]
+            sending = asyncio.create_task(sender.transmit(Tick(1), acked=True))
+            await until(lambda: acked(sender).queued)
+            await sender.transmit(Tick(2))
+            await until(lambda: Tick(2) in got)
+            assert Tick(1) not in got
+            gate.set()
+            await within(sending)
+            assert got == [Tick(0), Tick(2), Tick(1)]
+
+    run(main())
+
+
+def test_what_cannot_be_stored_is_not_sent(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with sender_and_receiver(journal=tmp_path / "out.journal") as (sender, receiver):
+            got: list[Tick] = []
+            receiver.on(tick)(got.append)
+            journal = delivery_of(sender).journal
+            assert journal is not None
+            journal._connection.execute("PRAGMA query_only = ON")
+            with pytest.raises(JournalError, match="read-only"):
+                await within(sender.transmit(Tick(1), acked=True))
+            assert got == []
+            assert acked(sender).accepted == 0
+            journal._connection.execute("PRAGMA query_only = OFF")
+            await within(sender.transmit(Tick(2), acked=True))
+            assert got == [Tick(2)]
+
+    run(main())
+
+
+def test_a_time_out_takes_it_out_of_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "out.journal"
+
+    async def main() -> None:
+        async with bound(journal=path) as alone:
+            await alone.adapt(tick)
+            with pytest.raises(NotDelivered) as caught:
+                await within(alone.transmit(Tick(1), tick, acked=True, timeout_s=0.05))
+            assert not caught.value.will_retry
+
+    run(main())
+    left = Journal(path)
+    assert left.restored == []
+    left.close()
+
+
+def test_stored_messages_wait_for_a_receiver_that_takes_up_its_neurons_late(tmp_path: Path) -> None:
+    path = tmp_path / "out.journal"
+    journal = Journal(path)
+    journal.store(1, tick.topic, bytes(tick.encode(Tick(1))), lambda error: None)
+    journal.close()
+
+    async def main() -> None:
+        async with sender_and_receiver(journal=path) as (sender, receiver):
+            await until(lambda: delivery_of(sender)._offer_again)
+            got: list[Tick] = []
+            receiver.on(tick)(got.append)
+            await until(lambda: got)
+            await until(lambda: acked(sender).delivered == 1)
+
+    run(main())
+
+
+def test_stored_messages_that_nobody_takes_are_given_up_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "OFFER_AGAIN_S", 0.01)
+    path = tmp_path / "out.journal"
+    journal = Journal(path)
+    journal.store(1, tick.topic, bytes(tick.encode(Tick(1))), lambda error: None)
+    journal.close()
+
+    async def main() -> None:
+        async with sender_and_receiver(journal=path, ack_timeout_s=0.05) as (sender, _):
+            await until(lambda: acked(sender).dropped == {Cause.UNKNOWN_TOPIC: 1})
+            journal = delivery_of(sender).journal
+            assert journal is not None
+            await until(lambda: journal.stored == 0)
+
+    run(main())
+
+
+def test_a_journal_in_use_is_an_error_at_the_call_and_leaves_nothing_open(tmp_path: Path) -> None:
+    path = tmp_path / "out.journal"
+    first = bound(journal=path)
+    with pytest.raises(JournalError, match="in use"):
+        bound(journal=path)
+    first.close()
+    with pytest.raises(ValueError, match="peer"):
+        GanglionZmqTcpPair(HOST, 0, peer=(HOST, 1), journal=path)
+    bound(journal=path).close()
+
+
+def test_raw_ready_is_what_the_document_says() -> None:
+    async def main() -> None:
+        async with bound() as pair:
+            await pair.adapt(tick)
+            with await in_thread(lambda: RawPeer(pair.port or 0)) as peer:
+                session = pair._delivery.session
+                assert peer.received[64:] == frame(
+                    ready(b"PAIR")[2:] + b"\x10X-Plexo-Delivery" + struct.pack(">I", 17) + b"\x01" + session,
+                    4,
+                )
+
+    run(main())
