@@ -109,6 +109,39 @@ def test_pair_serves_for_so_many_seconds() -> None:
         assert "waiting at tcp://127.0.0.1:" in server.output()
 
 
+def test_acked(tmp_path: Path) -> None:
+    journal = tmp_path / "till.journal"
+    sales = ("--journal", journal, "--bottles", 6, 0, 12)
+    with Example("acked.py", "store", "--port", 0) as store:
+        (port,) = store.ports()
+        with Example("acked.py", "till", "--port", port, *sales) as till:
+            assert till.output().splitlines() == [
+                "sale 1 is booked",
+                "sale 2 failed over there: ValueError: a sale has bottles",
+                "sale 3 is booked",
+            ]
+        assert [store.line() for _ in range(2)] == ["booked sale 1: 6 bottles", "booked sale 3: 12 bottles"]
+        # A second life of the till, with the same journal: its numbers go on, and nothing is taken for a repeat.
+        with Example("acked.py", "till", "--port", port, "--journal", journal, "--bottles", 7) as till:
+            assert till.output() == "sale 1 is booked\n"
+        assert store.line() == "booked sale 1: 7 bottles"
+        store.process.send_signal(signal.SIGINT)
+        assert "ValueError: a sale has bottles" in store.process.communicate(timeout=END_S)[1]
+
+
+def test_request() -> None:
+    with Example("request.py", "serve", "--port", 0) as server:
+        line = server.line()
+        assert line.endswith("; Root(value=2.0)")
+        (port,) = PORT.findall(line)
+        with Example("request.py", "ask", 7, -1, 0, "--port", port) as asker:
+            first, second, third = asker.output().splitlines()
+        assert (first, third) == ("7: 2.646", "0: 0.000")
+        assert second.startswith("-1: ValueError: ")
+        server.process.send_signal(signal.SIGINT)
+        assert "ValueError" in server.process.communicate(timeout=END_S)[1]
+
+
 def test_pubsub_with_three_processes() -> None:
     options = ("--port", 0, "--interval", 0.02)
     with Example("pubsub.py", "sensor", "tank-1", *options) as one:
