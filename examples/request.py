@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions and answers over a link, and within one process.
 
-python examples/request.py serve
-python examples/request.py ask 7 -1        (in a second terminal)
+    python examples/request.py serve
+    python examples/request.py ask 7 -1        (in a second terminal)
+
+What the responder raises, the asker gets by name and text.
 """
 
 import argparse

@@ -35,6 +35,7 @@ from plexo import (
 from plexo._fast.envelope import build_envelope
 from plexo._proto.delivery import PROPERTY, Done, Reply, encode_answer, encode_ask, encode_settle
 from plexo.exceptions import NeuronNotAvailable
+from plexo.ganglion.endpoint import host_of
 from tests.support import GREETING, RawPeer, Tick, frame, in_thread, namespace, run, tick, until, within
 
 HOST = "127.0.0.1"
@@ -73,6 +74,10 @@ def pair_of(plexus: Plexus) -> GanglionZmqTcpPair:
     ganglion = plexus.ganglia[0]
     assert isinstance(ganglion, GanglionZmqTcpPair)
     return ganglion
+
+
+def peer_host(plexus: Plexus) -> str:
+    return host_of(pair_of(plexus).peers_connected[0])
 
 
 class RawPlexo(RawPeer):
@@ -311,7 +316,7 @@ def test_what_a_responder_raises_comes_as_name_and_text(is_async: bool) -> None:
             with pytest.raises(RemoteError) as caught:
                 await within(asker.request(Ask(1), Square, ask))
             assert (caught.value.kind, caught.value.text) == ("Secret", "")
-            assert responder._tally.snapshot()[Cause.REACTANT_ERROR, ask.name, ""] == 2
+            assert responder.stats().faults[Cause.REACTANT_ERROR, ask.name, peer_host(responder)] == 2
 
     run(main())
 

@@ -27,6 +27,7 @@ from plexo._proto.delivery import (
     Failed,
     Refused,
     Settle,
+    Settled,
     encode_settle,
 )
 from plexo._proto.delivery_window import RepeatFilter, Seen, Sessions, Window
@@ -52,6 +53,9 @@ DEFAULT_ACK_TIMEOUT_S = 30.0
 # A message from the journal that nobody over there reacts to yet is offered again so often, for as long as an
 # acknowledgement may take: programs take up their neurons after they have connected.
 OFFER_AGAIN_S = 0.25
+# A plexus cancels its reactants before its ganglia close. What is cut short so must not be refused: its sender is to
+# say it again.
+CUT_SHORT_PAUSE_S = 0.1
 # Refusals of that kind: nobody has worked on the message, so a repeat may be tried.
 _NOBODY = frozenset((Cause.UNKNOWN_TOPIC.value, Cause.IGNORED.value))
 _CAUSES = {cause.value: cause for cause in Cause}
@@ -101,6 +105,9 @@ class Delivery:
         # Receiving.
         self._sessions = Sessions()
         self._in_hand = InHand(WINDOW_IDS, WINDOW_BYTES)
+        # Their reactants were cancelled: we are about to close, or somebody has cancelled a reactant's task.
+        self._cut_short: list[tuple[bytes, RepeatFilter, int]] = []
+        self._cancel_refusal: Callable[[], None] | None = None
         if journal is not None:
             self._restore(journal)
 
@@ -232,12 +239,12 @@ class Delivery:
         if isinstance(outcome, Refused):
             self._finish(message, _CAUSES.get(outcome.reason, Cause.REJECTED))
             _fail(message, NotDelivered(f"{channel.peer} refuses it: {outcome.reason}"))
+        elif isinstance(outcome, Failed):
+            self._finish(message, Cause.REACTANT_ERROR)
+            _fail(message, RemoteError(outcome.kind, outcome.text, channel.peer))
         else:
-            # It has reached the reactants, also where one of them raised.
             self._finish(message, None)
-            if isinstance(outcome, Failed):
-                _fail(message, RemoteError(outcome.kind, outcome.text, channel.peer))
-            elif message.future is not None and not message.future.done():
+            if message.future is not None and not message.future.done():
                 message.future.set_result(None)
         if message.future is None and not isinstance(outcome, Done):
             logger.error(
@@ -346,6 +353,9 @@ class Delivery:
         for message in [*self._waiting, *self._under_way.values()]:
             if message.future is not None and message.future.get_loop() is not here:
                 self._withdraw(message, Cause.CANCELLED)
+        self._cancel_refusal = (
+            call_after(CUT_SHORT_PAUSE_S, self._refuse_cut_short) if self._cut_short else None
+        )
         if self.channel is not None:
             self.channel.go_on()
         self._hear_reports()
@@ -387,27 +397,36 @@ class Delivery:
         errors: list[BaseException] | None,
     ) -> None:
         self._in_hand.release(size)
-        channel = self.channel
-        here = channel is not None and channel.session == session
-        if cause is Cause.CANCELLED and (self.ganglion.closed or not here):
-            # It will be said again, to us or to our successor.
-            known.forget(id)
-            return
-        outcome = outcome_of(cause, errors)
+        if cause is Cause.CANCELLED:
+            self._cut_short.append((session, known, id))
+            if self._cancel_refusal is None and asyncio._get_running_loop() is not None:
+                self._cancel_refusal = call_after(CUT_SHORT_PAUSE_S, self._refuse_cut_short)
+        else:
+            self._say_outcome(session, known, id, outcome_of(cause, errors))
+
+    def _refuse_cut_short(self) -> None:
+        """Reactants were cancelled, and we live on."""
+        self._cancel_refusal = None
+        cut_short, self._cut_short = self._cut_short, []
+        for session, known, id in cut_short:
+            self._say_outcome(session, known, id, Refused(Cause.CANCELLED.value))
+
+    def _say_outcome(self, session: bytes, known: RepeatFilter, id: int, outcome: Settled) -> None:
         if isinstance(outcome, Refused) and outcome.reason in _NOBODY:
             known.forget(id)
         else:
             known.settle(id, outcome)
-        if channel is not None and here:
-            channel.say_outcome(encode_settle(id, outcome))
+        if self.channel is not None and self.channel.session == session:
+            self.channel.say_outcome(encode_settle(id, outcome))
 
     # -- end ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Tell who waits; what is in the journal stays there."""
-        if self._cancel_offer is not None:
-            self._cancel_offer()
-            self._cancel_offer = None
+        for cancel in (self._cancel_offer, self._cancel_refusal):
+            if cancel is not None:
+                cancel()
+        self._cancel_offer = self._cancel_refusal = None
         reason = f"{self.ganglion!r} was closed"
         waiting, self._waiting = self._waiting, {}
         for message in waiting:
