@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from plexo._fast.route import settle
 from plexo.exceptions import AmbiguousNeuron, NeuronNotAvailable, NoResponder, TransmitterNotFound
+from plexo.ganglion.channel import checked_timeout
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
 from plexo.ganglion.requests import Responder, answer_here, as_bytes, checked_neuron, make_responder
@@ -112,6 +113,7 @@ class Asking:
     async def request(
         self, question: Any, answer: type[A] | Neuron[A], neuron: Neuron[Any] | None, timeout_s: float
     ) -> A:
+        checked_timeout(timeout_s, "timeout_s")
         ask = self.neuron_of(question) if neuron is None else checked_neuron(neuron, "neuron")
         ask.check(question)
         expected = self.answer_neuron(answer, ask)

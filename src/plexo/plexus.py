@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 from uuid import UUID
 
 from plexo._fast.completion import Target
@@ -15,20 +16,21 @@ from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES, Queue, as_queue
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
 from plexo._fast.tap import Tap
-from plexo.asking import Asking, require_acks, transmit_acked
 from plexo.dendrite import add_all
 from plexo.exceptions import AmbiguousNeuron, NeuronNotAvailable, TransmitterNotFound
 from plexo.failure import DeadLetterReactant, OnError
-from plexo.ganglion.base import GanglionBase
-from plexo.ganglion.channel import checked_timeout
+from plexo.ganglion.base import DEFAULT_REQUEST_TIMEOUT_S, GanglionBase
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
-from plexo.ganglion.requests import DEFAULT_REQUEST_TIMEOUT_S, Responder
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
 from plexo.stream import Stream
 from plexo.typing.reactant import Reactant, ReactantDecorator
-from plexo.typing.responder import ResponderDecorator
+
+if TYPE_CHECKING:
+    from plexo.asking import Asking
+    from plexo.ganglion.requests import Responder
+    from plexo.typing.responder import ResponderDecorator
 
 T = TypeVar("T")
 Q = TypeVar("Q")
@@ -74,7 +76,6 @@ class Plexus(Exchange, GanglionBase):
         self._ended_routes: list[Route[Any]] = []
         self._ganglia: list[AnyGanglion] = []
         self._ports: dict[Neuron[Any], list[_Ports]] = {}
-        self._asking = Asking(self)
         for ganglion in ganglia:
             self._infuse(ganglion)
 
@@ -105,7 +106,8 @@ class Plexus(Exchange, GanglionBase):
         for route in self._all_routes():
             self._join(route, ganglion)
             self._update_interest(route)
-        self._asking.join(ganglion)
+        if "_asking" in self.__dict__:
+            self._asking.join(ganglion)
 
     def _contains(self, plexus: Plexus) -> bool:
         return self is plexus or any(
@@ -311,6 +313,8 @@ class Plexus(Exchange, GanglionBase):
                     f"no transmitter for {neuron} here; call `await adapt(neuron)` first"
                 )
             neuron.check(data)
+            from plexo.asking import require_acks, transmit_acked
+
             require_acks(self, neuron, set())
             return await transmit_acked(self, data, neuron, timeout_s, reaction_id)
         handed = self._send(data, neuron, reaction_id)
@@ -357,6 +361,12 @@ class Plexus(Exchange, GanglionBase):
 
     # -- requests ----------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _asking(self) -> Asking:
+        from plexo.asking import Asking  # for those who ask or answer
+
+        return Asking(self)
+
     def respond(self, ask: Neuron[Q], answer: Neuron[A]) -> ResponderDecorator[Q, A]:
         """A decorator: the function answers questions of `ask` from now on with values of `answer`.
 
@@ -389,7 +399,6 @@ class Plexus(Exchange, GanglionBase):
         """
         self._require_open()
         self._use_running_loop()
-        checked_timeout(timeout_s, "timeout_s")
         return await self._asking.request(question, answer, neuron, timeout_s)
 
     # -- end ---------------------------------------------------------------------------------------------------

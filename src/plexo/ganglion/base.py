@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("plexo")
 
+# How long the answer to a request may take, where the asker does not say.
+DEFAULT_REQUEST_TIMEOUT_S = 30.0
+
 # What a flood of poison may leave waiting.
 DEAD_LETTER_QUEUE = Queue("drop_oldest", messages=1000)
 

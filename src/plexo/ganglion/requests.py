@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 
-DEFAULT_REQUEST_TIMEOUT_S = 30.0
 # Reasons of refusals beside those that are Causes.
 NO_RESPONDER = "no-responder"
 TOO_MANY_REQUESTS = "too-many-requests"
@@ -284,9 +283,6 @@ class Requests:
         self._fail_asked(reason)
 
     # -- answering ---------------------------------------------------------------------------------------------
-
-    def responder_of(self, neuron: Neuron[Any]) -> Responder | None:
-        return self._responders.get(neuron.topic)
 
     def add(self, responder: Responder) -> None:
         """ValueError: another one answers this neuron here."""

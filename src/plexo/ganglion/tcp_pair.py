@@ -19,13 +19,12 @@ from plexo._proto.delivery import (
     announcement,
 )
 from plexo._proto.zmtp import SocketType
-from plexo.ganglion.base import logger
+from plexo.ganglion.base import DEFAULT_REQUEST_TIMEOUT_S, logger
 from plexo.ganglion.channel import Channel, Tasks, without_commands
 from plexo.ganglion.connection import Connection
 from plexo.ganglion.delivery import DEFAULT_ACK_TIMEOUT_S, Delivery
 from plexo.ganglion.endpoint import EndpointLike, bind_endpoint, parse_endpoint
 from plexo.ganglion.requests import (
-    DEFAULT_REQUEST_TIMEOUT_S,
     Requests,
     Responder,
     as_bytes,
