@@ -43,6 +43,11 @@ cdef class Tally:
         self.last_cause, self.last_topic, self.last_peer, self.last = cause, topic, peer, cell
         return first
 
+    def clear(self):
+        """Begin anew, in a forked child."""
+        self.cells.clear()
+        self.last_cause = self.last_topic = self.last_peer = self.last = None
+
     def snapshot(self):
         """The counts by (cause, topic, peer), read-only."""
         cdef Cell cell

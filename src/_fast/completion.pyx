@@ -9,6 +9,7 @@ from libc.stdint cimport uint64_t
 
 from plexo._fast.books cimport Ledger, Tally
 from plexo._fast.tasks cimport TaskPool, Work
+from plexo._fast.wake cimport wake
 from plexo.statistics import Cause
 
 cdef object REACTANT_ERROR = Cause.REACTANT_ERROR
@@ -66,8 +67,8 @@ cdef class Completion:
                 self.errors.append(error)
         self.waiting -= 1
         if self.waiting == 0:
-            if self.future is not None and not self.future.done():
-                self.future.set_result(None)
+            if self.future is not None:
+                wake(self.future)
             if self.settled is not None:
                 settled, self.settled = self.settled, None
                 if self.errors is not None and self.cause is None:
@@ -88,7 +89,9 @@ cdef class Completion:
         if self.waiting > 0:
             self.future = asyncio.get_running_loop().create_future()
             try:
-                await self.future
+                # A stream's reader may have been at it, in another thread.
+                if self.waiting > 0:
+                    await self.future
             except CancelledError:
                 # As with asyncio.gather: withdraw what waits, cancel what runs.
                 self.abandoned = True
@@ -149,3 +152,12 @@ cdef class Target(Work):
     cdef int cancel(self) except -1:
         """The end: cancel what is suspended, drop what waits; how many messages that were."""
         return 0
+
+    cdef int suspended(self, list found) except -1:
+        """Add (reactant, task, event loop) to `found` where a reactant waits in a loop that is not closed."""
+        return 0
+
+    cdef Target forsake(self):
+        """In a forked child: what takes its place, with a new book, or None. What it had is the parent's."""
+        self.ledger = Ledger.__new__(Ledger)
+        return self

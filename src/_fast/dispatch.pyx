@@ -205,7 +205,7 @@ cdef class Fanout(Place):
     def revive(self):
         """The event loop is another one now; go on with what an ended loop has left."""
         cdef Target target
-        for target in self.targets:
+        for target in (*self.targets, *self.leaving):
             target.revive()
 
     def cancel(self):
@@ -215,6 +215,31 @@ cdef class Fanout(Place):
         for target in (*self.targets, *self.leaving):
             dropped += target.cancel()
         return dropped
+
+    @property
+    def suspended(self):
+        """(reactant, task, event loop) of every reactant that waits in an event loop which is not closed.
+
+        The task is None where it is the sender's own.
+        """
+        cdef Target target
+        found = []
+        for target in (*self.targets, *self.leaving):
+            target.suspended(found)
+        return found
+
+    def forsake(self):
+        """In a forked child: what reactants have in hand or before them is the parent's; begin anew."""
+        cdef Target target
+        fresh = []
+        for target in self.targets:
+            fresh.append(target.forsake())
+        for target in self.leaving:
+            target.forsake()
+        self.targets = tuple([target for target in fresh if target is not None])
+        self.count = len(self.targets)
+        self.leaving = []
+        self.gone = Ledger.__new__(Ledger)
 
     def transmit(self, data, reaction_id=None):
         """`deliver` for Python callers: None, or an awaitable."""

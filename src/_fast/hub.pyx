@@ -18,6 +18,7 @@ from plexo._fast.sending cimport Outlet, Sending
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
 from plexo._fast.topics cimport TopicTable
+from plexo._fast.wake cimport call_in
 from plexo.statistics import LinkStats
 
 cdef extern from "<time.h>" nogil:
@@ -124,6 +125,18 @@ cdef class Hub(Sending):
             if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_exception(error)
 
+    def forsake(self):
+        """In a forked child: forget links and loop without touching either; both are the parent's."""
+        cdef Line link
+        for link in self.links:
+            link.open = link.reading = link.writing = link.is_dirty = False
+        self.links = []
+        self.dirty = []
+        self.pair_link = None
+        self.loop = self.pool = self.flush_handle = None
+        self.seen_at = 0
+        self.waiting = deque()
+
     @property
     def waiting_messages(self):
         """Messages not accepted yet: their senders wait for room or for a peer."""
@@ -222,6 +235,7 @@ cdef class Hub(Sending):
         """Whether the pair's link is up and takes one more message now."""
         return self.pair_link is not None and self.backlog.count == 0 and self.pair_link.has_room()
 
+
 cdef class Line(Outlet):
     """One established connection on its event loop, and its sending half; `Link` adds the receiving half."""
 
@@ -247,8 +261,10 @@ cdef class Line(Outlet):
         self.reading = self.writing = False
 
     cdef int resume(self) except -1:
-        if self.open and self.hub.loop is not None and not self.hub.loop.is_closed():
-            self.hub.loop.call_soon(self.on_resume)
+        loop = self.hub.loop
+        if self.open and loop is not None and not loop.is_closed():
+            # A stream's reader may be in another thread.
+            call_in(loop, self.on_resume, ())
         return 0
 
     def on_resume(self):
@@ -338,8 +354,10 @@ cdef class Line(Outlet):
         """Whole frames that are no message: commands, subscriptions."""
         if self.open and wire:
             memcpy(self.outbox.reserve(<size_t>len(wire), 0), <const char *>wire, <size_t>len(wire))
-            self.hub.now = monotonic()
-            self.hub.touch(self)
+            # Where no loop serves it now, `start` finds it in the outbox.
+            if self.hub.loop is not None and not self.hub.loop.is_closed():
+                self.hub.now = monotonic()
+                self.hub.touch(self)
 
     def push_out(self):
         """Flush now; whether everything is with the kernel."""
@@ -348,20 +366,34 @@ cdef class Line(Outlet):
         return self.outbox.queued_bytes == 0
 
     def close(self):
-        """Off the loop and out of the hub; what was not sent, for `inherit`. The connection closes the socket."""
-        if not self.open:
-            return []
-        self.stop()
-        self.open = False
-        unsent = self.outbox.take_unsent()
+        """Off the loop and out of the hub; what was not sent, for `inherit`. The connection closes the socket.
+
+        May be repeated where it was broken off.
+        """
+        unsent = self.shut()
         if self.hub.is_pair:
             # Taken back: these are not this link's any more.
             for _, messages in unsent:
                 self.sending.accepted -= <uint64_t>messages
         self.hub.discard(self)
+        return unsent
+
+    def end(self, cause):
+        """`close` for good: what was not sent is dropped by `cause`; how many messages those were."""
+        lost = self.hub.write_off(self.shut(), cause, self)
+        if not self.hub.is_pair:
+            lost += self.drop_backlog(cause)
+        self.hub.discard(self)
+        return lost
+
+    cdef list shut(self):
+        if not self.open:
+            return []
+        self.stop()
         if self.backlog.told and not self.hub.is_pair:
             self.tell_freed(True)
-        return unsent
+        self.open = False
+        return self.outbox.take_unsent()
 
     def drop_backlog(self, cause):
         """For a subscriber that is gone: what waited for it, and how many messages that were."""

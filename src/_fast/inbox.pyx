@@ -5,14 +5,12 @@ A message of a link counts with the size of its payload. At the bound, `block` s
 senders, each of whom holds one message and waits for it, are not counted.
 """
 
-from asyncio import CancelledError
-
 from libc.stdint cimport uint64_t
 
 from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Completion, Place, Source, Target
 from plexo._fast.queues cimport BLOCK, DROP_NEWEST, DROP_OLDEST, LATEST, REJECT, Queue, Waiting
-from plexo.exceptions import QueueFull
+from plexo.exceptions import Closed, QueueFull
 from plexo.statistics import Cause
 
 cdef object CLOSED = Cause.CLOSED
@@ -124,8 +122,21 @@ cdef class Inbox(Target):
     cdef int evict(self, tuple entry, object cause) except -1:
         return self.drop(cause, <Completion>entry[3], <Source>entry[4])
 
+    cdef int let_go(self) except -1:
+        self.in_hand = False
+        if self.source is not None:
+            self.source = None
+            self.data = self.payload = None
+        return 0
+
+    cdef int not_delivered(self, object cause) except -1:
+        """The message in hand is dropped, without a word to its sender."""
+        self.ledger.drop(cause, 1)
+        self.place.count(cause, self.source, 1)
+        return self.let_go()
+
     cdef int drop_all(self, object cause) except -1:
-        """Drop everything that waits, by `cause`; how many messages those were. Senders who wait are cancelled."""
+        """Drop everything that waits, by `cause`; how many messages those were. Senders who wait get Closed."""
         cdef Completion completion
         cdef int dropped = 0
         if self.pending is not None:
@@ -136,9 +147,10 @@ cdef class Inbox(Target):
                 dropped += 1
                 if completion is None:
                     continue
-                if completion.settled is not None or cause is REMOVED:
+                if completion.settled is not None or completion.detached or cause is REMOVED:
                     completion.one_lost(cause)
                 else:
-                    completion.one_done(CancelledError())
+                    # The sender was not cancelled: it must not look as if somebody had ended it.
+                    completion.one_done(Closed(f"{self.place.neuron}: closed before {self.reactant!r} got this message"))
         self.relieve()
         return dropped

@@ -11,10 +11,10 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
 from plexo._fast.books cimport tick
-from plexo._fast.completion cimport Completion, Place, Source
+from plexo._fast.completion cimport Completion, Place, Source, Target
 from plexo._fast.inbox cimport Inbox
 from plexo._fast.queues cimport REJECT
-from plexo._fast.tasks cimport Driven, PyIter_Send, TaskPool, as_coroutine, current_pool, running_loop
+from plexo._fast.tasks cimport Driven, PyIter_Send, TaskPool, as_coroutine, current_pool, drive_alone, finish_current, running_loop
 from plexo.arity import reactant_arity
 from plexo.exceptions import QueueFull
 from plexo.statistics import Cause
@@ -68,6 +68,29 @@ cdef class Lane(Inbox):
             runner.abandon()
         return 0
 
+    cdef int look_elsewhere(self) except -1:
+        """It is suspended in a loop that does not run here: 1 where that was closed and we gave up.
+
+        RuntimeError where it runs in another thread: neither its futures nor this queue are locked.
+        """
+        if self.loop.is_closed():
+            self.give_up()
+            return 1
+        if self.loop.is_running():
+            raise RuntimeError(f"{self.place.neuron}: {self.reactant!r} is suspended in the event loop of another thread; "
+                               "transmit from there, or with asyncio.run_coroutine_threadsafe(..., loop)")
+        return 0
+
+    cdef int suspended(self, list found) except -1:
+        if self.busy and self.loop is not None and not self.loop.is_closed():
+            found.append((self.reactant, None if self.runner is None else self.runner.task, self.loop))
+        return 0
+
+    cdef Target forsake(self):
+        # Its task goes on in the parent, and there only.
+        self.pending = self.paused = None
+        return Lane.__new__(Lane, self.place, self.reactant, self.queue)
+
     cdef int revive(self) except -1:
         if self.busy and self.loop is not None and self.loop.is_closed():
             self.give_up()
@@ -78,16 +101,35 @@ cdef class Lane(Inbox):
 
     cdef int cancel(self) except -1:
         cdef int dropped = self.drop_all(CLOSED)
-        if self.busy and self.runner is not None and self.loop is not None and not self.loop.is_closed():
-            self.runner.task.cancel()
+        # Not where the reactant itself is who closes.
+        if self.busy and not self.running and self.loop is not None:
+            if self.loop.is_closed():
+                self.give_up()
+            elif self.runner is None:  # driven by its sender's task, which goes on
+                pass
+            elif self.loop is not running_loop() and self.loop.is_running():
+                self.loop.call_soon_threadsafe(self.runner.task.cancel)
+            else:
+                self.runner.task.cancel()
         return dropped
+
+    cdef int turn_away(self, object error, Completion completion, Source source, object data, object payload) except -1:
+        """A message it cannot take: not raised here, so that the other targets still get it."""
+        if completion is None or completion.settled is not None:
+            tick(self.ledger.accepted)
+            self.ledger.drop(REACTANT_ERROR, 1)
+            self.place.failed(error, self.reactant, source, data, payload)
+        return 0 if completion is None else completion.one_done(error)
 
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
                    Source source, object payload) except -1:
         if self.busy:
-            if self.loop is not None and self.loop.is_closed():
-                self.give_up()
-                return self.offer(data, reaction_id, completion, pool, source, payload)
+            if self.loop is not None and (pool is None or self.loop is not pool.loop) and self.loop is not running_loop():
+                try:
+                    if self.look_elsewhere():
+                        return self.offer(data, reaction_id, completion, pool, source, payload)
+                except RuntimeError as error:
+                    return self.turn_away(error, completion, source, data, payload)
             if completion is not None and self.running and source is None:
                 if self.own_full():
                     completion.one_done(self.own_queue_full())
@@ -162,19 +204,6 @@ cdef class Lane(Inbox):
             self.payload = payload if self.place.keeps_payload else None
         self.in_hand = True
         return 0
-
-    cdef int let_go(self) except -1:
-        self.in_hand = False
-        if self.source is not None:
-            self.source = None
-            self.data = self.payload = None
-        return 0
-
-    cdef int not_delivered(self, object cause) except -1:
-        """The message in hand is dropped, without a word to its sender."""
-        self.ledger.drop(cause, 1)
-        self.place.count(cause, self.source, 1)
-        return self.let_go()
 
     cdef int settle(self, object error) except -1:
         """The message in hand is done with: delivered, or dropped by its `error`; tell who waits for it."""
@@ -268,8 +297,7 @@ cdef class Lane(Inbox):
         cdef Completion completion
         cdef Inline inline = None
         if self.busy:
-            if self.loop is not None and self.loop.is_closed():
-                self.give_up()
+            if self.loop is not None and self.loop is not running_loop() and self.look_elsewhere():
                 return self.deliver(data, reaction_id)
             if self.running:
                 if self.own_full():
@@ -335,9 +363,9 @@ cdef class Lane(Inbox):
         """A local message that nobody waits for: raises what the reactant raises at once, reports what it raises later."""
         cdef bint suspended = False
         cdef bint done = False
+        cdef TaskPool pool
         if self.busy:
-            if self.loop is not None and self.loop.is_closed():
-                self.give_up()
+            if self.loop is not None and self.loop is not running_loop() and self.look_elsewhere():
                 return self.deliver_now(data, reaction_id)
             if self.queue.rule == REJECT and self.refuses():
                 raise self.queue_full()
@@ -359,7 +387,11 @@ cdef class Lane(Inbox):
             if result is not None:
                 coroutine = as_coroutine(result)
                 if coroutine is not None:
-                    suspended = drive_alone(self, coroutine)
+                    pool = drive_alone(self, coroutine)
+                    if pool is not None:
+                        suspended = True
+                        self.completion = None
+                        self.loop = pool.loop
             done = True
         finally:
             self.running = False
@@ -374,36 +406,6 @@ cdef class Lane(Inbox):
                 else:
                     self.go_on_with(None)
         return 0
-
-
-cdef bint drive_alone(Lane lane, object coroutine) except -1:
-    """The coroutine's first step under a spare task; True if it suspended (the lane is told when it ends)."""
-    cdef TaskPool pool
-    try:
-        pool = current_pool()
-    except RuntimeError:
-        close = getattr(coroutine, "close", None)
-        if close is not None:
-            close()
-        raise
-    entered, previous = pool.entered, pool.previous
-    pool.entered = None
-    try:
-        if pool.drive(lane, coroutine) == 0:
-            lane.completion = None
-            lane.loop = pool.loop
-            return True
-        return False
-    finally:
-        pool.finish()
-        pool.entered = entered
-        pool.previous = previous
-
-
-cdef int finish_current() except -1:
-    if running_loop() is not None:
-        current_pool().finish()
-    return 0
 
 
 cdef class Inline(Driven):

@@ -127,10 +127,11 @@ cdef class Waiting:
         before = self.entries.get(key)
         self.entries[key] = entry
         self.bytes += <size_t>entry[0]
-        if before is None:
+        if len(self.entries) > self.count:
+            # New; or it was there, and a stream's reader in another thread took it while the key was hashed.
             self.count += 1
-        else:
-            self.bytes -= <size_t>(<tuple>before)[0]
+            return None
+        self.bytes -= <size_t>(<tuple>before)[0]
         return before
 
     cdef tuple pop(self):

@@ -126,10 +126,15 @@ cdef class Sending:
         return len(entries)
 
     def write_off(self, unsent, cause, Outlet link):
-        """What `Line.close` gave back will never be sent: count it, by neuron; how many messages that were."""
+        """What `Line.close` gave back will never be sent: count it, by neuron; how many messages that were.
+
+        Taken out of the list, so that it cannot be counted twice.
+        """
         cdef Synapse synapse
         total = 0
-        for topic, count in census_of(unsent, self.is_pair).items():
+        counts = census_of(unsent, self.is_pair)
+        unsent.clear()
+        for topic, count in counts.items():
             synapse = self.topics.get(topic)
             total += count
             if link is not None:

@@ -67,6 +67,8 @@ cdef class Synapse:
         self.typed.add_up(receiving)
         self.raw.add_up(receiving)
         sending.absorb(self.sending)
+        # Asked from another thread, what was counted as queued may have been dropped meanwhile.
+        queued = min(queued, sending.accepted - sending.lost())
         # A message is laid out for its link, not followed: what is neither queued nor dropped was taken by the system.
         sending.delivered = sending.accepted - sending.lost() - <uint64_t>queued
         return NeuronStats(self.received, receiving.book(self.typed.queued + self.raw.queued), sending.book(queued),

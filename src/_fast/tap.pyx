@@ -5,17 +5,18 @@ import asyncio
 from collections import deque
 
 from plexo._fast.books cimport tick
-from plexo._fast.completion cimport Completion, Source
+from plexo._fast.completion cimport Completion, Source, Target
 from plexo._fast.inbox cimport Inbox
 from plexo._fast.queues cimport BLOCK, REJECT
 from plexo._fast.tasks cimport TaskPool
+from plexo._fast.wake cimport wake
 from plexo.statistics import Cause
 
 cdef object REMOVED = Cause.REMOVED
 
 
 cdef class Tap(Inbox):
-    """Messages wait here for a reader. Knows nothing of the stream, so that dropping the stream can end it.
+    """Messages wait here for a reader, who may be in another thread. Knows nothing of the stream, so that dropping the stream can end it.
 
     A local sender is done when its message is in the queue; under `block`, when it has a place within the bound. A peer that
     asked to be told is told when its message is read.
@@ -25,6 +26,11 @@ cdef class Tap(Inbox):
                    Source source, object payload) except -1:
         cdef Completion kept = completion if completion is not None and completion.settled is not None else None
         cdef bint full = self.pending is not None and self.pending.full(0, 0)
+        if self.ended:
+            # By another thread, and the subscription is on its way out.
+            tick(self.ledger.accepted)
+            self.drop(REMOVED, kept, source)
+            return 0 if completion is None or kept is not None else completion.one_done(None)
         if kept is None and completion is not None and self.queue.rule == REJECT and self.refuses():
             return completion.one_done(self.queue_full())
         self.enqueue(data, reaction_id, kept, source, payload)
@@ -36,14 +42,18 @@ cdef class Tap(Inbox):
             else:
                 completion.one_done(None)
         if self.arrived is not None:
-            self.wake()
+            self.wake_reader()
+        if self.paused is not None or self.senders:
+            # The reader may have been at it in another thread, and have seen nobody waiting.
+            if self.ended:
+                self.end()
+            else:
+                self.relieve()
         return 0
 
-    cdef int wake(self) except -1:
+    cdef int wake_reader(self) except -1:
         arrived, self.arrived = self.arrived, None
-        if arrived is not None and not arrived.done() and not arrived.get_loop().is_closed():
-            arrived.set_result(None)
-        return 0
+        return 0 if arrived is None else wake(arrived)
 
     cdef int relieve(self) except -1:
         cdef Completion completion
@@ -62,6 +72,12 @@ cdef class Tap(Inbox):
         self.end()
         return 0
 
+    cdef Target forsake(self):
+        # Reader and messages are the parent's.
+        self.ended = self.forsaken = True
+        self.pending = self.paused = self.senders = self.arrived = None
+        return None
+
     def end(self):
         """Nothing more will come: wake up reader, senders and links."""
         cdef Source source
@@ -73,7 +89,7 @@ cdef class Tap(Inbox):
                 if source.blocked == 0:
                     source.resume()
         self.relieve()
-        self.wake()
+        self.wake_reader()
 
     def discard(self):
         """Nobody will read any more: drop what waits."""
@@ -102,5 +118,8 @@ cdef class Tap(Inbox):
         """A future that is done when something has arrived, or nothing more will. RuntimeError: somebody waits already."""
         if self.arrived is not None and not self.arrived.done():
             raise RuntimeError("a stream has one reader at a time")
-        self.arrived = asyncio.get_running_loop().create_future()
-        return self.arrived
+        arrived = self.arrived = asyncio.get_running_loop().create_future()
+        if self.any_pending() or self.ended:
+            # Another thread was at it, and saw nobody waiting.
+            self.wake_reader()
+        return arrived

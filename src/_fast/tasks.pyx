@@ -324,4 +324,30 @@ cdef TaskPool current_pool():
     return pool_of(loop)
 
 
+cdef int finish_current() except -1:
+    if running_loop() is not None:
+        current_pool().finish()
+    return 0
+
+
+cdef TaskPool drive_alone(Work work, object coroutine):
+    """The coroutine's first step under a spare task: the pool if it suspended (`work` is told when it ends), or None."""
+    cdef TaskPool pool
+    try:
+        pool = current_pool()
+    except RuntimeError:
+        close = getattr(coroutine, "close", None)
+        if close is not None:
+            close()
+        raise
+    entered, previous = pool.entered, pool.previous
+    pool.entered = None
+    try:
+        return pool if pool.drive(work, coroutine) == 0 else None
+    finally:
+        pool.finish()
+        pool.entered = entered
+        pool.previous = previous
+
+
 Coroutine.register(Runner)

@@ -26,6 +26,7 @@ from plexo.exceptions import (
     RequestTimeout,
     TransmitterNotFound,
     UnpicklingRefused,
+    UsedAfterFork,
     WrongType,
 )
 from plexo.failure import DeadLetter, Failure
@@ -97,6 +98,7 @@ __all__ = [
     "StringCodec",
     "TransmitterNotFound",
     "UnpicklingRefused",
+    "UsedAfterFork",
     "WrongType",
     "topic_hash",
 ]

@@ -124,6 +124,10 @@ class MessageTooLarge(PlexoError, ValueError):
     """An encoded message is larger than the transport carries."""
 
 
+class UsedAfterFork(PlexoError, RuntimeError):
+    """An object with sockets was made before `os.fork` and used in the child; only the parent may use it."""
+
+
 class AckNotSupported(PlexoError, RuntimeError):
     """An acknowledgement or an answer was asked for where there is none: the transport is no pair, or the peer is a
     program that does not announce the extension (pyzmq, plexo 1.0). Nothing was sent."""

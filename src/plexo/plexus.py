@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 from uuid import UUID
 
 from plexo._fast.completion import Target
-from plexo._fast.dispatch import DEFAULT_QUEUE
+from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
 from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES, Queue, as_queue
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
@@ -22,6 +23,7 @@ from plexo.failure import DeadLetterReactant, OnError
 from plexo.ganglion.base import DEFAULT_REQUEST_TIMEOUT_S, GanglionBase
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
+from plexo.ganglion.life import forsake, running_elsewhere
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
 from plexo.stream import Stream
@@ -89,6 +91,7 @@ class Plexus(Exchange, GanglionBase):
     async def infuse_ganglion(self, ganglion: AnyGanglion) -> None:
         """Join one more ganglion; every neuron adapted here is adapted there."""
         self._require_open()
+        self._require_here()
         self._infuse(ganglion)
         self._use_running_loop()
 
@@ -99,11 +102,14 @@ class Plexus(Exchange, GanglionBase):
             raise ValueError("ganglia: a plexus cannot be a ganglion of itself, nor of one inside it")
         if ganglion in self._ganglia:
             return
+        routes = self._all_routes()
+        if routes:
+            ganglion._require_here()
         self._ganglia.append(ganglion)
         self._keep_payloads()
         ganglion._watchers.lead_to(self._watchers)
         self._watchers.tell_change()
-        for route in self._all_routes():
+        for route in routes:
             self._join(route, ganglion)
             self._update_interest(route)
         if "_asking" in self.__dict__:
@@ -157,6 +163,7 @@ class Plexus(Exchange, GanglionBase):
                 ganglion._interest_changed(synapse)
 
     def _use_running_loop(self) -> None:
+        self._require_own()
         for ganglion in self._ganglia:
             if isinstance(ganglion, (GanglionExternalBase, Plexus)) and not ganglion.closed:
                 ganglion._use_running_loop()
@@ -221,6 +228,8 @@ class Plexus(Exchange, GanglionBase):
 
     async def unreact(self, neuron: Neuron[T], reactants: Iterable[Reactant[T]]) -> None:
         """Remove reactants; when the last of a neuron goes, so do the subscriptions."""
+        self._require_open()
+        self._require_here()
         self._unreact(neuron, reactants)
 
     async def update_transmitter(self, neuron: Neuron[Any]) -> None:
@@ -253,7 +262,7 @@ class Plexus(Exchange, GanglionBase):
         assert route is not None
         tap = Tap(route.local, None, bounds)
         self._attach(route, tap, True)
-        return Stream(tap, lambda: self._attach(route, tap, False))
+        return Stream(tap, lambda: self._detach_anywhere(route, tap))
 
     def _attach(self, route: Route[Any], tap: Tap, present: bool) -> None:
         route.local.attach(tap, present)
@@ -262,6 +271,8 @@ class Plexus(Exchange, GanglionBase):
 
     def _react(self, neuron: Neuron[T], reactants: Iterable[Any], queue: Queue | str | None = None) -> None:
         bounds = as_queue(queue, "queue", self._receive_queue)
+        self._require_open()
+        self._require_here()
         route = self._adapt(neuron)
         if route is not None:
             add_all(route.local, reactants, bounds)
@@ -275,6 +286,16 @@ class Plexus(Exchange, GanglionBase):
             for reactant in reactants:
                 route.local.remove(reactant)
             self._update_interest(route)
+
+    def _detach_anywhere(self, route: Route[Any], tap: Tap) -> None:
+        """A stream is closed from any thread, and by the garbage collector."""
+        home = running_elsewhere([*self._serving(), *(loop for _, _, loop in route.local.suspended)])
+        if home is not None:
+            # Closed since: then nobody else is at it.
+            with contextlib.suppress(RuntimeError):
+                home.call_soon_threadsafe(self._attach, route, tap, False)
+                return
+        self._attach(route, tap, False)
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -340,7 +361,11 @@ class Plexus(Exchange, GanglionBase):
     # -- books and dead letters --------------------------------------------------------------------------------
 
     def stats(self) -> GanglionStats:
-        """The books of the local reactants, by neuron. The ganglia keep their own: `plexus.ganglia[0].stats()`."""
+        """The books of the local reactants, by neuron. The ganglia keep their own: `plexus.ganglia[0].stats()`.
+
+        Safe from any thread.
+        """
+        self._require_own()
         neurons = {
             route.neuron.name: NeuronStats(0, route.local.book, EMPTY_BOOK, route.local.reactant_stats())
             for route in (*self._ended_routes, *self._all_routes())
@@ -408,30 +433,28 @@ class Plexus(Exchange, GanglionBase):
         self._use_running_loop()
         return self
 
-    def close(self) -> None:
-        """Close this plexus and its ganglia; see their `close`."""
-        if not self._closed:
-            self._end_reactants()
-            for ganglion in self._ganglia:
-                ganglion.close()
-            self._watchers.end()
+    def _fanouts(self) -> list[tuple[Neuron[Any], Fanout[Any]]]:
+        return [*((route.neuron, route.local) for route in self._all_routes()), *super()._fanouts()]
 
-    async def aclose(self) -> None:
-        """`close`, giving the event loop its turns meanwhile."""
-        if not self._closed:
-            self._end_reactants()
-            try:
-                await asyncio.gather(*(ganglion.aclose() for ganglion in self._ganglia))
-            finally:
-                self._watchers.end()
+    def _serving(self) -> list[asyncio.AbstractEventLoop]:
+        return [loop for ganglion in self._ganglia for loop in ganglion._serving()]
 
-    def _end_reactants(self) -> None:
-        self._closed = True
-        for route in self._all_routes():
-            self._log_dropped(route.neuron, route.local.cancel())
-        self._ended_routes = self._all_routes()
+    def _parts(self) -> tuple[AnyGanglion, ...]:
+        return self.ganglia
+
+    def _end_close(self) -> None:
+        super()._end_close()
+        self._ended_routes = self._all_routes() or self._ended_routes
         self._drop_routes()
-        self._end_dead_letters()
+
+    def _forsake(self) -> bool:
+        # A plexus of sockets goes with them. Without any it begins anew, except for its streams: their readers are the
+        # parent's.
+        super()._forsake()
+        if any([forsake(ganglion) for ganglion in self._ganglia]):
+            self._drop_routes()
+            return True
+        return False
 
     def __repr__(self) -> str:
         return f"<Plexus of {len(self._ganglia)} ganglia, {len(self._ports)} neurons>"

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Generic
 
 from plexo._fast.tap import Tap
-from plexo.exceptions import Closed
+from plexo.exceptions import Closed, UsedAfterFork
 from plexo.typing import UnencodedType
 
 
@@ -30,6 +30,8 @@ class Stream(Generic[UnencodedType]):
     async def __anext__(self) -> UnencodedType:
         tap = self._tap
         while not len(tap):
+            if tap.forsaken:
+                raise UsedAfterFork("this stream was made before a fork; its messages are the parent's")
             if tap.ended:
                 raise StopAsyncIteration
             await tap.arrival()
@@ -37,16 +39,34 @@ class Stream(Generic[UnencodedType]):
         return data
 
     def close(self) -> None:
-        """End the subscription; what has arrived can still be read."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
+        """End the subscription; what has arrived can still be read.
+
+        From any thread, also twice; where an event loop runs in another one, the subscription ends at its next turn.
+        """
         self._tap.end()
+        if self._leave is not None:
+            # Given up only when done: KeyboardInterrupt may break it off. Leaving twice does nothing.
+            self._leave()
+            self._leave = None
 
     def __del__(self) -> None:
         if hasattr(self, "_leave"):
             self._tap.discard()
             self.close()
+
+    def __enter__(self) -> Stream[UnencodedType]:
+        if self._leave is None:
+            raise Closed("this stream is closed")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self.close()
 
     async def __aenter__(self) -> Stream[UnencodedType]:
         if self._leave is None:

@@ -45,6 +45,7 @@ def test_the_others_of_1_0_are_runtime_errors(name: str) -> None:
         ("AmbiguousNeuron", LookupError),
         ("QueueFull", RuntimeError),
         ("Closed", RuntimeError),
+        ("UsedAfterFork", RuntimeError),
         ("MessageTooLarge", ValueError),
         ("AckNotSupported", RuntimeError),
         ("JournalError", RuntimeError),

@@ -70,6 +70,7 @@ PUBLIC = {
     "StringCodec",
     "TransmitterNotFound",
     "UnpicklingRefused",
+    "UsedAfterFork",
     "WrongType",
     "topic_hash",
 }

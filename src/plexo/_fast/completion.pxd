@@ -53,6 +53,8 @@ cdef class Target(Work):
     cdef int revive(self) except -1
     cdef int cancel(self) except -1
     cdef int cancel_for(self, Completion completion) except -1
+    cdef int suspended(self, list found) except -1
+    cdef Target forsake(self)
 
 
 cdef int raise_errors(list errors) except -1

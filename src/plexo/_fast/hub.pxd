@@ -50,3 +50,4 @@ cdef class Line(Outlet):
     cdef bint has_room(self) except -1
     cdef int refill(self) except -1
     cdef int tell_freed(self, bint ended) except -1
+    cdef list shut(self)

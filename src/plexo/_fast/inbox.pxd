@@ -24,5 +24,7 @@ cdef class Inbox(Target):
     cdef int relieve(self) except -1
     cdef int drop(self, object cause, Completion completion, Source source) except -1
     cdef int evict(self, tuple entry, object cause) except -1
+    cdef int let_go(self) except -1
+    cdef int not_delivered(self, object cause) except -1
     cdef int drop_all(self, object cause) except -1
     cdef object queue_full(self)

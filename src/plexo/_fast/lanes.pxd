@@ -16,13 +16,13 @@ cdef class Lane(Inbox):
     cdef int work_through(self, TaskPool pool) except -1
     cdef int go_on_with(self, TaskPool pool) except -1
     cdef int take(self, object data, Completion completion, Source source, object payload) except -1
-    cdef int let_go(self) except -1
-    cdef int not_delivered(self, object cause) except -1
     cdef int settle(self, object error) except -1
     cdef int settle_failed(self, object error, Completion completion) except -1
     cdef object own_queue_full(self)
     cdef bint own_full(self) noexcept
     cdef int give_up(self) except -1
+    cdef int look_elsewhere(self) except -1
+    cdef int turn_away(self, object error, Completion completion, Source source, object data, object payload) except -1
     cdef Completion queue_for(self, object data, object reaction_id)
     cdef object deliver(self, object data, object reaction_id)
     cdef int deliver_now(self, object data, object reaction_id) except -1

@@ -3,25 +3,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from plexo._fast.books import Tally
 from plexo._fast.dispatch import Fanout
 from plexo._fast.queues import Queue
 from plexo.dendrite import add_all
-from plexo.exceptions import Closed
 from plexo.failure import DeadLetter, DeadLetterReactant, Failure, OnError
 from plexo.ganglion.events import WatchedLinks, Watchers
+from plexo.ganglion.life import LifeCycle, Lingering, logger
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-logger = logging.getLogger("plexo")
+__all__ = ["GanglionBase", "checked_neurons", "logger"]
 
 # How long the answer to a request may take, where the asker does not say.
 DEFAULT_REQUEST_TIMEOUT_S = 30.0
@@ -42,7 +37,7 @@ class _DeadLetters:
 DEAD_LETTERS: Any = _DeadLetters()
 
 
-class GanglionBase(WatchedLinks):
+class GanglionBase(WatchedLinks, LifeCycle):
     """Filters decide which neurons it carries: relevant_neurons (if any are given, only those), ignored_neurons, and
     allowed_codecs (classes; if any are given, only neurons whose codec is of such a class).
 
@@ -50,8 +45,7 @@ class GanglionBase(WatchedLinks):
     function, called where the error happened; what it raises is logged.
     """
 
-    # Also of a half-made object, whose __init__ raised.
-    _closed = False
+    _reactants_cancelled = False
 
     def __init__(
         self,
@@ -70,10 +64,7 @@ class GanglionBase(WatchedLinks):
         self._allowed_codecs = frozenset(allowed_codecs)
         self._tally = Tally()
         self._watchers = Watchers()
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
+        super().__init__()
 
     def capable(self, neuron: Neuron[Any]) -> bool:
         """Whether the filters let this ganglion carry `neuron`."""
@@ -92,10 +83,6 @@ class GanglionBase(WatchedLinks):
             return True
         logger.warning("%r is not capable of neuron %s (its filters leave it out); ignored", self, neuron)
         return False
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise Closed(f"{self!r} is closed")
 
     # -- what goes wrong, told by the compiled side (Place) ------------------------------------------------------
 
@@ -128,6 +115,7 @@ class GanglionBase(WatchedLinks):
         oldest are dropped and counted. What a reactant for dead letters raises is logged.
         """
         self._require_open()
+        self._require_here()
         if self._dead_letters is None:
             self._dead_letters = Fanout(DEAD_LETTERS, self, DEAD_LETTER_QUEUE)
         add_all(self._dead_letters, reactants)
@@ -138,12 +126,8 @@ class GanglionBase(WatchedLinks):
         """There are reactants for dead letters now."""
 
     def _bury(self, letter: DeadLetter) -> None:
-        if self._dead_letters is not None:
+        if self._dead_letters is not None and not self._reactants_cancelled:
             self._dead_letters.receive(letter)
-
-    def _end_dead_letters(self) -> None:
-        if self._dead_letters is not None:
-            self._dead_letters.cancel()
 
     def _dropping(self, neuron: Neuron[Any], reactant: object, policy: str) -> None:
         logger.warning("%r: the queue of %r for %s is full; dropping (%s)", self, reactant, neuron, policy)
@@ -156,32 +140,35 @@ class GanglionBase(WatchedLinks):
         if count:
             logger.warning("%r: closed with %d messages of %s waiting for a reactant", self, count, neuron)
 
-    def close(self) -> None:
-        """End everything this runs; may be called twice."""
-        self._closed = True
+    # -- life cycle --------------------------------------------------------------------------------------------
+
+    def _fanouts(self) -> list[tuple[Neuron[Any], Fanout[Any]]]:
+        """Where its reactants are; those for dead letters last."""
+        return [] if self._dead_letters is None else [(DEAD_LETTERS, self._dead_letters)]
+
+    def _begin_close(self) -> Sequence[Lingering]:
+        """Cancel suspended reactants; what still waits for one is counted."""
+        if not self._reactants_cancelled:
+            for neuron, fanout in self._fanouts():
+                self._log_dropped(neuron, fanout.cancel())
+            # Once: a second cancellation would break off what a reactant does about the first.
+            self._reactants_cancelled = True
+        return ()
+
+    def _end_close(self) -> None:
+        GanglionBase._begin_close(self)
         self._watchers.end()
 
-    async def aclose(self) -> None:
-        """`close`, giving the event loop its turns meanwhile."""
-        self.close()
+    def _forsake(self) -> bool:
+        """Without sockets nothing is shared with the parent: begin anew, with the same reactants and empty books.
 
-    def __enter__(self) -> Self:
-        self._require_open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        self._require_open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
+        What a reactant there has in hand or before it stays there.
+        """
+        for _, fanout in self._fanouts():
+            fanout.forsake()
+        self._tally.clear()
+        self._watchers.forsake()
+        return False
 
 
 def checked_neurons(neurons: Iterable[Neuron[Any]], argument: str) -> tuple[Neuron[Any], ...]:

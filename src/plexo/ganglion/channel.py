@@ -171,25 +171,35 @@ class Tasks:
     """Tasks of a ganglion: strongly held while they run, cancelled when it is closed."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
+        # With the user's function that each works for.
+        self._running: dict[asyncio.Task[None], object] = {}
+        self._cancelled = False
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, coroutine: Any) -> None:
+    def start(self, coroutine: Any, function: object) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[task] = function
+        task.add_done_callback(self._ended)
 
-    def cancel(self) -> list[asyncio.Task[None]]:
-        """Cancel all; those of the running loop, which the caller may wait for."""
-        here = asyncio._get_running_loop()
-        cancelled = []
-        for task in list(self._running):
-            loop = task.get_loop()
-            if not loop.is_closed():
-                task.cancel()
-                if loop is here:
-                    cancelled.append(task)
-        self._running.clear()
-        return cancelled
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+
+    def suspended(self) -> list[tuple[object, asyncio.Task[None] | None, asyncio.AbstractEventLoop]]:
+        """(function, task, event loop) of all whose loop is not closed."""
+        return [
+            (function, task, task.get_loop())
+            for task, function in list(self._running.items())
+            if not task.get_loop().is_closed()
+        ]
+
+    def cancel(self) -> None:
+        """Cancel all, but not the one that this is called from; once, or it would break off their cleaning up."""
+        if not self._cancelled:
+            here = asyncio._get_running_loop()
+            own = None if here is None else asyncio.current_task(here)
+            for _, task, _ in self.suspended():
+                if task is not None and task is not own:
+                    task.cancel()
+            self._cancelled = True

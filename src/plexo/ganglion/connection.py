@@ -86,6 +86,8 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._shut = False
+        # Whether its ganglion has closed its book into the sum of those that ended.
+        self.booked = False
         opened.setblocking(False)
         if opened.family != getattr(socket, "AF_UNIX", None):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -300,6 +302,9 @@ class Connection:
     def fileno(self) -> int:
         return self.socket.fileno()
 
+    def is_sending(self) -> bool:
+        return self.link is not None and self.link.outbox.queued_bytes > 0
+
     def finish_sending(self) -> bool:
         """For the ganglion's end: send what waits, say that nothing follows, and read until the peer has closed too.
 
@@ -321,11 +326,24 @@ class Connection:
             return True
 
     def close(self) -> list[Any]:
-        """Off the loop and gone; what the link had accepted and not sent."""
-        if self._closed:
-            return []
+        """Off the loop and gone; what the link had accepted and not sent. May be repeated where it was broken off."""
         self.stop()
         self._closed = True
         unsent = self.link.close() if self.link is not None else []
         self.socket.close()
         return unsent
+
+    def close_for_good(self, cause: Cause) -> int:
+        """`close`; what the link had accepted and not sent is dropped by `cause`: how many messages those were."""
+        self.stop()
+        self._closed = True
+        # In one compiled step, which no interruption divides: accepted messages do not leave the books.
+        lost = self.link.end(cause) if self.link is not None else 0
+        self.socket.close()
+        return lost
+
+    def forsake(self) -> None:
+        """In a forked child: close its copy of the descriptor; the connection and the loop are the parent's."""
+        self._closed = True
+        self._loop = self._timer = None
+        self.socket.close()

@@ -422,35 +422,33 @@ class Delivery:
     # -- end ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Tell who waits; what is in the journal stays there."""
+        """Tell who waits; what is in the journal stays there. May be called again where it was broken off."""
         for cancel in (self._cancel_offer, self._cancel_refusal):
             if cancel is not None:
                 cancel()
         self._cancel_offer = self._cancel_refusal = None
         reason = f"{self.ganglion!r} was closed"
-        waiting, self._waiting = self._waiting, {}
-        for message in waiting:
+        for message in self._waiting:
             _fail(message, NotDelivered(f"{reason} before this message was accepted"))
+        self._waiting.clear()
         journal = self.journal
         if journal is not None:
             journal.close()
             # What could not be stored is told so, not that it will be sent again.
             self._hear_reports()
-        for message in list(self._under_way.values()):
+        for message in self._under_way.values():
             _fail(
                 message, NotDelivered(f"{reason} before this message was acknowledged", journal is not None)
             )
-            if journal is None:
-                self._withdraw(message, Cause.CLOSED)
-        under_way, self._under_way = self._under_way, {}
-        if journal is not None and under_way:
-            logger.info(
-                "%r: %d unacknowledged messages stay in %s", self.ganglion, len(under_way), journal.path
-            )
-        elif self._dropped.get(Cause.CLOSED):
-            logger.warning(
-                "%r: closed with %d unacknowledged messages", self.ganglion, self._dropped[Cause.CLOSED]
-            )
+        left = len(self._under_way)
+        if journal is None and left:
+            dropped = {**self._dropped, Cause.CLOSED: self._dropped.get(Cause.CLOSED, 0) + left}
+            # In one line: what is counted twice, or not at all, unbalances the book.
+            self._window, self._under_way, self._dropped = Window(), {}, dropped
+            logger.warning("%r: closed with %d unacknowledged messages", self.ganglion, left)
+        elif journal is not None and left:
+            self._under_way = {}
+            logger.info("%r: %d unacknowledged messages stay in %s", self.ganglion, left, journal.path)
 
 
 def _fail(message: _Message, error: Exception) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -23,10 +22,10 @@ from enum import Enum, unique
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from plexo._fast.wake import wake
 from plexo.exceptions import Closed, NeuronNotAvailable
+from plexo.ganglion.life import logger, running_elsewhere
 from plexo.neuron.neuron import Neuron
-
-logger = logging.getLogger("plexo")
 
 # Events that wait for the reader of one iterator; above it the oldest are dropped. Room for every link of a large
 # publisher (zmtp.MAX_LINKS) to go at once, and little memory.
@@ -105,11 +104,22 @@ class Watchers:
         if self._ended:
             return
         self._ended = True
-        self._deliver()
+        if running_elsewhere(() if self._scheduled_on is None else (self._scheduled_on,)) is None:
+            self._deliver()
+        # Else it is on its way, in that loop: a callback runs in no other thread.
         for buffer in self._buffers:
             buffer.end()
         self._buffers.clear()
         self._wake_all()
+
+    def forsake(self) -> None:
+        """In a forked child: callbacks stay, for what is made there; who waits or reads is the parent's."""
+        self._waiting.clear()
+        self._pending.clear()
+        self._scheduled_on = None
+        for buffer in self._buffers:
+            buffer.events.clear()
+            buffer.arrived = None
 
     def _reached(self) -> list[Watchers]:
         """These and all outer ones; each once, however many ways lead to it."""
@@ -181,10 +191,11 @@ class Watchers:
         """Until something changes, these watchers end, or the loop's clock shows `deadline`."""
         loop = asyncio.get_running_loop()
         changed = loop.create_future()
-        timer = None if deadline is None else loop.call_at(deadline, _wake, changed)
+        timer = None if deadline is None else loop.call_at(deadline, wake, changed)
         self._waiting.add(changed)
         try:
-            await changed
+            if not self._ended:  # by another thread meanwhile
+                await changed
         finally:
             self._waiting.discard(changed)
             if timer is not None:
@@ -192,7 +203,7 @@ class Watchers:
 
     def _wake_all(self) -> None:
         for future in list(self._waiting):
-            _wake(future)
+            wake(future)
 
 
 class EventBuffer:
@@ -221,7 +232,7 @@ class EventBuffer:
     def _wake_reader(self) -> None:
         arrived, self.arrived = self.arrived, None
         if arrived is not None:
-            _wake(arrived)
+            wake(arrived)
 
 
 class LinkEvents:
@@ -259,6 +270,9 @@ class LinkEvents:
             if buffer.events or buffer.ended:  # that brought some
                 continue
             arrived = buffer.arrived = asyncio.get_running_loop().create_future()
+            if buffer.events or buffer.ended:  # another thread was at it
+                buffer.arrived = None
+                continue
             await arrived
         return buffer.events.popleft()
 
@@ -377,21 +391,6 @@ class WatchedLinks:
         if asyncio._get_running_loop() is not None:
             self._use_running_loop()
         return self._watchers.add(callback)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    """End the wait, in whichever loop that is, also from another thread; a loop that has ended has nobody to wake."""
-    loop = future.get_loop()
-    with contextlib.suppress(RuntimeError):  # closed, or closing just now in its own thread
-        if loop.is_running() and loop is not asyncio._get_running_loop():
-            loop.call_soon_threadsafe(_settle, future)
-        elif not loop.is_closed():
-            _settle(future)
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _listed(names: Iterable[str], before: str = "") -> str:

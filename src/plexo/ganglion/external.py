@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
-from plexo._fast.dispatch import DEFAULT_QUEUE
+from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
@@ -72,11 +72,20 @@ class GanglionExternalBase(GanglionBase):
         self._use_running_loop()
         return self
 
-    def _end_reactants(self) -> None:
-        """The end: cancel suspended reactants; what still waits for one is counted."""
-        for neuron, synapse in self._synapses.items():
-            self._log_dropped(neuron, synapse.typed.cancel() + synapse.raw.cancel())
-        self._end_dead_letters()
+    def _fanouts(self) -> list[tuple[Neuron[Any], Fanout[Any]]]:
+        return [
+            *(
+                (neuron, fanout)
+                for neuron, synapse in list(self._synapses.items())
+                for fanout in (synapse.typed, synapse.raw)
+            ),
+            *super()._fanouts(),
+        ]
+
+    def _forsake(self) -> bool:
+        """In a forked child; a transport closes the child's copies of its descriptors here, and does nothing else."""
+        super()._forsake()
+        return True
 
     # -- neurons -----------------------------------------------------------------------------------------------
 
@@ -145,6 +154,7 @@ class GanglionExternalBase(GanglionBase):
         raw_reactants: Iterable[RawReactant[T]] = (),
     ) -> None:
         """Remove reactants; when the last of a neuron goes, so does the subscription."""
+        self._use_running_loop()
         synapse = self._find(neuron)
         wanted = synapse.wanted
         for reactant in reactants:
@@ -251,11 +261,12 @@ class GanglionExternalBase(GanglionBase):
         return EMPTY_BOOK
 
     def stats(self) -> GanglionStats:
-        """A snapshot of the books; see GanglionStats."""
+        """A snapshot of the books; see GanglionStats. Safe from any thread."""
+        self._require_own()
         queued = self._queued_by_topic()
         neurons = {
             neuron.name: synapse.stats(queued.get(synapse.topic, 0))
-            for neuron, synapse in self._synapses.items()
+            for neuron, synapse in list(self._synapses.items())
         }
         return GanglionStats(
             MappingProxyType(neurons),

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
-from plexo._fast.dispatch import DEFAULT_QUEUE
+from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
 from plexo._fast.queues import Queue, as_queue
 from plexo.dendrite import add_all
 from plexo.exceptions import TransmitterNotFound
@@ -42,6 +42,7 @@ class GanglionInproc(GanglionBase):
         self._synapses: dict[Neuron[Any], SynapseInproc[Any]] = {}
 
     def _adapt(self, neuron: Neuron[Any]) -> SynapseInproc[Any] | None:
+        self._require_open()
         synapse = self._synapses.get(neuron)
         if synapse is None and self._accepts(neuron):
             synapse = self._synapses[neuron] = SynapseInproc(neuron, owner=self)
@@ -94,10 +95,10 @@ class GanglionInproc(GanglionBase):
         return handed
 
     def stats(self) -> GanglionStats:
-        """A snapshot of the books; see GanglionStats."""
+        """A snapshot of the books; see GanglionStats. Safe from any thread."""
         neurons = {
             neuron.name: NeuronStats(0, synapse.fanout.book, EMPTY_BOOK, synapse.fanout.reactant_stats())
-            for neuron, synapse in self._synapses.items()
+            for neuron, synapse in list(self._synapses.items())
         }
         return GanglionStats(MappingProxyType(neurons), (), NO_LINK, 0, self._tally.snapshot())
 
@@ -111,13 +112,11 @@ class GanglionInproc(GanglionBase):
         if peers:
             raise ValueError(f"peers: an in-process ganglion has no links; expected 0, got {peers}")
 
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for neuron, synapse in self._synapses.items():
-                self._log_dropped(neuron, synapse.fanout.cancel())
-            self._end_dead_letters()
-            self._watchers.end()
+    def _fanouts(self) -> list[tuple[Neuron[Any], Fanout[Any]]]:
+        return [
+            *((neuron, synapse.fanout) for neuron, synapse in list(self._synapses.items())),
+            *super()._fanouts(),
+        ]
 
     def _receivers(self, neuron: Neuron[Any]) -> int:
         return len(self._find(neuron).fanout.reactants)

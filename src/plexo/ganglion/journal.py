@@ -41,6 +41,7 @@ MAX_STORED_BYTES: Final = WINDOW_BYTES
 # "Plxo": tells our files from other programs' SQLite files.
 APPLICATION_ID: Final = 0x506C786F
 FORMAT: Final = 1
+THREAD_NAME: Final = "plexo-journal"
 
 _SCHEMA: Final = (
     "CREATE TABLE sender (session BLOB NOT NULL)",
@@ -104,7 +105,8 @@ class Journal:
         self._messages = len(self.restored)
         self._sizes = {row.id: _size(row) for row in self.restored}
         self._bytes = sum(self._sizes.values())
-        self._worker = ThreadPoolExecutor(1, "plexo-journal")
+        self._worker = ThreadPoolExecutor(1, THREAD_NAME)
+        self._finishing = False
         self._closed = False
         _open_journals.add(self)
 
@@ -291,14 +293,20 @@ class Journal:
     # -- end ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Commit what was asked for, unlock the file, end the thread; what is stored stays. In a forked child: none."""
-        if self._closed or os.getpid() != self._pid:
+        """Commit what was asked for, unlock the file, end the thread; what is stored stays. In a forked child: none.
+
+        May be called again, also where it was broken off.
+        """
+        if os.getpid() != self._pid:
             return
         self._closed = True
         _open_journals.discard(self)
-        # Behind everything that was asked for.
-        self._worker.submit(self._finish)
-        self._worker.shutdown(wait=True)
+        if not self._finishing:
+            # Behind everything that was asked for. Twice does no harm.
+            self._worker.submit(self._finish)
+            self._finishing = True
+        # A finalizer may run on this very thread.
+        self._worker.shutdown(wait=not threading.current_thread().name.startswith(THREAD_NAME))
 
     def _finish(self) -> None:
         if self._undeleted:

@@ -276,11 +276,12 @@ class Requests:
                 self._give_up(question)
 
     def close(self) -> None:
-        waiting, self._waiting = self._waiting, {}
+        # Cleared when all are told: this may be broken off and called again.
         reason = f"{self.ganglion!r} was closed before the answer"
-        for question in waiting:
+        for question in (*self._waiting, *self._asked.values()):
             _fail(question, NotDelivered(reason))
-        self._fail_asked(reason)
+        self._waiting.clear()
+        self._asked.clear()
 
     # -- answering ---------------------------------------------------------------------------------------------
 
@@ -334,7 +335,9 @@ class Requests:
             return self._failed(channel, responder, question, error)
         if not inspect.isawaitable(found):
             return self._reply(channel, responder, question, found)
-        self.ganglion._tasks.start(self._work(channel, id, size, responder, question, found))
+        self.ganglion._tasks.start(
+            self._work(channel, id, size, responder, question, found), responder.handler
+        )
         return None
 
     async def _work(

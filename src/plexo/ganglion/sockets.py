@@ -62,6 +62,11 @@ class Listener:
             with contextlib.suppress(OSError):
                 os.unlink(self.endpoint.path)
 
+    def forsake(self) -> None:
+        """In a forked child: close its copy of the descriptor; the rest is the parent's."""
+        self._loop = None
+        self.socket.close()
+
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
@@ -141,6 +146,12 @@ class Connector:
         self._loop = None
 
     close = stop
+
+    def forsake(self) -> None:
+        """In a forked child: close its copy of the descriptor; the rest is the parent's."""
+        self._loop = self._timer = self._lookup = None
+        if self._socket is not None:
+            self._socket.close()
 
     def lost(self, why: str) -> None:
         """The connection, or the attempt at one, has ended."""

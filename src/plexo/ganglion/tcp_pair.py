@@ -31,7 +31,7 @@ from plexo.ganglion.requests import (
     checked_neuron,
     make_responder,
 )
-from plexo.ganglion.zmtp import LINGER_S, GanglionZmtp
+from plexo.ganglion.zmtp import GanglionZmtp
 from plexo.host_information import get_primary_ip
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Book, Cause
@@ -81,7 +81,6 @@ class GanglionZmqTcpPair(GanglionZmtp):
             raise ValueError("peer: a pair either connects (peer) or binds (bind, bind_interface), not both")
         self._unsent: list[Any] = []
         self._tasks = Tasks()
-        self._cancelled: list[asyncio.Task[None]] = []
         opened = None
         if journal is not None:
             from plexo.ganglion.journal import Journal  # and with it sqlite3, for those who want it
@@ -232,21 +231,18 @@ class GanglionZmqTcpPair(GanglionZmtp):
 
     # -- end ---------------------------------------------------------------------------------------------------
 
-    async def aclose(self) -> None:
-        await super().aclose()
-        cancelled, self._cancelled = self._cancelled, []
-        if cancelled:
-            await asyncio.wait(cancelled, timeout=LINGER_S)
+    def _suspended(self) -> list[tuple[object, asyncio.Task[None] | None, asyncio.AbstractEventLoop]]:
+        return [*super()._suspended(), *self._tasks.suspended()]
 
     def _begin_close(self) -> list[Connection]:
-        unsent, self._unsent = self._unsent, []
         lingering = super()._begin_close()
-        lost = self.hub.write_off(unsent, Cause.CLOSED, None)
+        # Again at the end: a link may be lost while it lingers.
+        lost = self.hub.write_off(self._unsent, Cause.CLOSED, None)
         if lost:
             logger.warning("%r: closed with %d messages that no peer was there to take", self, lost)
         self._delivery.close()
         self._requests.close()
-        self._cancelled = self._tasks.cancel()
+        self._tasks.cancel()
         return lingering
 
     def _end_close(self) -> None:

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import select
+import contextlib
 import socket
-import time
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from plexo.failure import OnError
 from plexo.ganglion.base import logger
 from plexo.ganglion.connection import Connection
 from plexo.ganglion.endpoint import Endpoint, host_of
-from plexo.ganglion.events import LinkEvent, LinkEventKind
+from plexo.ganglion.events import LinkEvent, LinkEventKind, Watchers
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.sockets import Connector, Listener
 from plexo.neuron.neuron import Neuron
@@ -45,8 +44,6 @@ DEFAULT_RECONNECT_MAX_S = 2.0
 # Connections that may be in their hand-shake at once, and links to one publisher: a stranger costs a socket each.
 MAX_HANDSHAKES = 128
 MAX_LINKS = 4096
-# How long close() waits for peers to take what was accepted.
-LINGER_S = 0.5
 
 
 class GanglionZmtp(GanglionExternalBase):
@@ -315,13 +312,14 @@ class GanglionZmtp(GanglionExternalBase):
 
     @property
     def peers_connected(self) -> tuple[str, ...]:
-        """The peers whose links are up."""
-        return tuple(connection.peer for connection in self._connections if connection.link is not None)
+        """The peers whose links are up. Safe from any thread."""
+        self._require_own()
+        return tuple(connection.peer for connection in list(self._connections) if connection.link is not None)
 
     def _link_stats(self) -> tuple[LinkStats, ...]:
         return tuple(
             link.stats(connection.peer)
-            for connection in self._connections
+            for connection in list(self._connections)
             if (link := connection.link) is not None
         )
 
@@ -346,78 +344,63 @@ class GanglionZmtp(GanglionExternalBase):
         lost = self.hub.write_off(unsent, cause, link)
         if not self.hub.is_pair:
             lost += link.drop_backlog(cause)
-        self._ended = sum_of_links((self._ended, link.stats("")))
+        self._close_book(connection)
         return lost
+
+    def _close_book(self, connection: Connection) -> None:
+        if connection.link is not None and not connection.booked:
+            # In one line: closing may be broken off between any two, and repeated.
+            self._ended, connection.booked = sum_of_links((self._ended, connection.link.stats(""))), True
 
     # -- end ---------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Close every socket. What was accepted is flushed for up to half a second; the rest is counted.
-
-        Inside a running event loop prefer `aclose` or `async with`, which do not hold it up.
-        """
-        if self._closed:
-            return
-        lingering = self._begin_close()
-        deadline = time.monotonic() + LINGER_S
-        while lingering and (left := deadline - time.monotonic()) > 0:
-            sending = [each for each in lingering if each.link is not None and each.link.outbox.queued_bytes]
-            ready, writable, _ = (
-                select.select(lingering, sending, (), left) if _selectable(lingering) else ((), (), ())
-            )
-            if not ready and not writable:
-                break
-            lingering = [each for each in lingering if not each.finish_sending()]
-        self._end_close()
-
-    async def aclose(self) -> None:
-        """`close`, giving the event loop its turns meanwhile."""
-        if self._closed:
-            return
-        lingering = self._begin_close()
-        deadline = time.monotonic() + LINGER_S
-        pause = 0.001
-        try:
-            while lingering:
-                lingering = [each for each in lingering if not each.finish_sending()]
-                if not lingering or time.monotonic() >= deadline:
-                    break
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.02)
-        finally:
-            self._end_close()
+    def _serving(self) -> list[asyncio.AbstractEventLoop]:
+        return [] if self.hub.loop is None else [self.hub.loop]
 
     def _begin_close(self) -> list[Connection]:
-        self._closed = True
-        self._end_reactants()
+        super()._begin_close()
         self.hub.close(Closed(f"{self!r} was closed before this message was accepted"))
         self._leave_loop()
-        for listener in self._listeners:
-            listener.close()
+        while self._listeners:
+            self._listeners[-1].close()
+            self._listeners.pop()
         for connector in self._connectors:
             connector.close()
         return [each for each in self._connections if each.link is not None]
 
     def _end_close(self) -> None:
-        up = [each.peer for each in self._connections if each.link is not None]
-        for connection in list(self._connections):
-            lost = self._write_off(connection, connection.close(), Cause.CLOSED)
+        self._begin_close()
+        while self._connections:
+            connection = next(iter(self._connections))
+            lost = connection.close_for_good(Cause.CLOSED)
+            self._close_book(connection)
+            self._connections.discard(connection)
             if lost:
                 logger.warning("%r: closed with %d messages not sent to %s", self, lost, connection.peer)
-        self._connections.clear()
+            if connection.link is not None:
+                self.tell(LinkEventKind.DISCONNECTED, connection.peer, "this side was closed")
         self._full.clear()
-        for peer in up:
-            self.tell(LinkEventKind.DISCONNECTED, peer, "this side was closed")
-        self._watchers.end()
+        super()._end_close()
+
+    def _forsake(self) -> bool:
+        super()._forsake()
+        self._heartbeat_timer = None
+        self._full.clear()
+        if (hub := self.__dict__.get("hub")) is not None:
+            hub.forsake()
+        for listener in self._listeners:
+            listener.forsake()
+        for connector in self._connectors:
+            connector.forsake()
+        for connection in self._connections:
+            connection.forsake()
+        return True
 
     def __del__(self) -> None:
-        if not self._closed:
+        if not self._over:
+            # No loop serves this, or it would not be dropped. At the end of the interpreter names may be gone.
             self._closed = True
-            # Of a half-made object neither exists: an argument was refused.
-            for each in (*getattr(self, "_listeners", ()), *getattr(self, "_connections", ())):
-                each.socket.close()
-
-
-def _selectable(connections: list[Connection]) -> bool:
-    """select() takes file descriptors below 1024 only."""
-    return all(0 <= each.fileno() < 1024 for each in connections)
+            # Nobody is told: a callback may not run wherever the garbage collector does.
+            self._watchers = Watchers()
+            with contextlib.suppress(Exception):
+                self._end()

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+cpdef int wake(object future) except -1
+cdef int call_in(object loop, object function, tuple arguments) except -1
