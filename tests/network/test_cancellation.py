@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from plexo import Closed, GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus
+from plexo import Closed, GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus, Queue
 from tests.support import Blob, Tick, blob, run, tick, until, within
 
 # A scenario that takes more turns than this does not end.
@@ -67,7 +67,7 @@ async def pair_without_peer() -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def pair_with_full_queue() -> AsyncIterator[World]:
-    async with pair(send_queue_bytes=1000) as world:
+    async with pair(send_queue=Queue(bytes=1000)) as world:
         await world.there.adapt(blob, [lambda data: None])
         yield world
 
@@ -146,7 +146,7 @@ async def enter_and_leave(world: World) -> None:
 
 async def read_a_stream(world: World) -> None:
     async with Plexus() as plexus:
-        stream = plexus.stream(tick, limit=2)
+        stream = plexus.stream(tick, Queue(messages=2))
         sending = asyncio.create_task(_send_all(plexus, 6))
         try:
             number = 0
@@ -213,7 +213,7 @@ async def _still_right(world: World) -> None:
         if hasattr(end, "hub"):
             assert end.hub.waiting_messages == 0
             for neuron in end.stats().neurons.values():
-                assert neuron.queued == 0
+                assert neuron.receiving.queued == neuron.sending.queued == 0
     # The test, what drives it, and no other.
     own = {asyncio.current_task()}
     await until(

@@ -133,6 +133,7 @@ def test_every_use_in_the_child_says_so_and_the_parent_goes_on(kind: str) -> Non
             await tested.adapt(tick)
             await until(lambda: here.subscriber_count(tick) if kind == "pubsub" else here.peers_connected)
             await tested.transmit(Tick(0), tick)
+            links = [*here.hub.links, *there.hub.links]
             wait = fork_and_report(child)
             for number in range(1, 500):
                 await tested.transmit(Tick(number), tick)
@@ -140,7 +141,8 @@ def test_every_use_in_the_child_says_so_and_the_parent_goes_on(kind: str) -> Non
             for number in range(500, 1000):
                 await tested.transmit(Tick(number), tick)
             await until(lambda: len(got) == 1000)
-            assert len(here.peers_connected) == 1
+            assert [*here.hub.links, *there.hub.links] == links
+            assert all(link.open for link in links)
         assert got == list(range(1000))
         assert closed
         # Only the event loop's own pair is left in the child.
@@ -199,9 +201,11 @@ def test_bytes_that_wait_are_sent_once_and_a_socket_file_stays(tmp_path: Path) -
                 gc.collect()
                 return path.exists()
 
+            links = [*here.hub.links, *there.hub.links]
             assert await within(in_thread(fork_and_report(child)))
             await here.transmit(Tick(10), tick)
             await until(lambda: len(got) >= 11)
+            assert [*here.hub.links, *there.hub.links] == links
             assert got == list(range(11))
             assert path.exists()
         assert not path.exists()
@@ -258,6 +262,12 @@ def test_without_sockets_a_plexus_begins_anew_in_the_child() -> None:
             async def use() -> None:
                 await plexus.transmit(Tick(100))
                 await plexus.transmit(Tick(101))
+                own = GanglionZmqTcpPair("127.0.0.1", port=0)
+                await plexus.infuse_ganglion(own)
+                async with GanglionZmqTcpPair(peer=own.endpoint) as there:
+                    await there.adapt(tick)
+                    await there.transmit(Tick(102), tick)
+                    await until(lambda: len(done) == 6)
 
             asyncio.run(asyncio.wait_for(use(), 10))
             said = refused(stream.__anext__)
@@ -265,7 +275,7 @@ def test_without_sockets_a_plexus_begins_anew_in_the_child() -> None:
             return done, said
 
         seen, said = await within(in_thread(fork_and_report(child)))  # type: ignore[misc]
-        assert sorted(seen) == [["bus", 100], ["bus", 101], ["slow", 100], ["slow", 101]]
+        assert sorted(seen) == [[name, number] for name in ("bus", "slow") for number in (100, 101, 102)]
         assert "parent" in said
         gate.set()
         await within(asyncio.gather(*sending))

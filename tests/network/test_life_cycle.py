@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from plexo import Cause, Closed, GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus
+from plexo import Cause, Closed, GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus, Queue
 from tests.support import (
     GREETING,
     Blob,
@@ -262,7 +262,7 @@ def test_from_two_tasks_at_once_the_second_waits_for_the_first() -> None:
 def test_a_plain_close_takes_over_from_a_task_of_its_loop() -> None:
     async def main() -> None:
         with RawPeerThatNeverReads() as stuck:
-            there = GanglionZmqTcpPair(peer=stuck.address, send_queue_bytes=1 << 26)
+            there = GanglionZmqTcpPair(peer=stuck.address, send_queue=Queue(bytes=1 << 26))
             await there.adapt(blob)
             await until(lambda: there.peers_connected)
             await there.transmit(Blob(b"x" * 30_000_000), blob)
@@ -347,7 +347,8 @@ def test_a_plexus_of_several_stuck_links_lingers_for_all_of_them_together(how: s
     async def main() -> None:
         with RawPeerThatNeverReads() as one, RawPeerThatNeverReads() as two, RawPeerThatNeverReads() as three:
             pairs = [
-                GanglionZmqTcpPair(peer=each.address, send_queue_bytes=1 << 26) for each in (one, two, three)
+                GanglionZmqTcpPair(peer=each.address, send_queue=Queue(bytes=1 << 26))
+                for each in (one, two, three)
             ]
             plexus = Plexus(pairs)
             await plexus.adapt(blob)
