@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from plexo.ganglion.life import LifeCycle
 from tests.capnp_schema import load_plexo_message
 
 DEFAULT_SEED = 20_170_701
@@ -138,6 +139,39 @@ def _tripwires(request: pytest.FixtureRequest) -> Iterator[None]:
     left += [f"asyncio logged: {each}" for each in unseen.messages]
     if left:
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _closed_books(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every ganglion and plexus that a test closed has books that balance, and nothing is left in them."""
+    closed: list[Any] = []
+    end = LifeCycle._end
+
+    def end_and_keep(self: Any) -> None:
+        end(self)
+        closed.append(self)
+
+    monkeypatch.setattr(LifeCycle, "_end", end_and_keep)
+    yield
+    open_books = []
+    for each in closed:
+        if each._forsaken or not hasattr(each, "_tally"):  # half-made: an argument was refused
+            continue
+        stats = each.stats()
+        waiting = stats.waiting + sum(
+            neuron.receiving.queued + neuron.sending.queued for neuron in stats.neurons.values()
+        )
+        # What a stream has not given to its reader it keeps.
+        waiting -= sum(
+            book.queued
+            for neuron in stats.neurons.values()
+            for reactant, book in neuron.reactants
+            if reactant is None
+        )
+        if not stats.balanced or waiting or stats.links or stats.ended.sending.queued:
+            open_books.append(f"{each!r}: {stats}")
+    if open_books:
+        pytest.fail("books that were not closed:\n  " + "\n  ".join(open_books), pytrace=False)
 
 
 # -- time --------------------------------------------------------------------------------------------------

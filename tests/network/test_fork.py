@@ -91,9 +91,13 @@ USES: dict[str, Callable[[Any], Any]] = {
     "unreact": lambda each: each.unreact(tick, [print]),
     "async with": _entered,
     "with": lambda each: each.__enter__(),
+    "stats": lambda each: each.stats(),
+    "ready": lambda each: each.ready(),
+    "link_events": lambda each: each.link_events(),
+    "on_link_event": lambda each: each.on_link_event(print),
+    "react_dead_letters": lambda each: each.react_dead_letters([print]),
 }
 GANGLION_USES = {
-    "stats": lambda each: each.stats(),
     "transmit_encoded": lambda each: each.transmit_encoded(b"", tick),
     "react_raw": lambda each: each.react_raw(tick, [print]),
     "peers_connected": lambda each: each.peers_connected,
@@ -116,7 +120,12 @@ def test_every_use_in_the_child_says_so_and_the_parent_goes_on(kind: str) -> Non
             here = GanglionZmqTcpPair("127.0.0.1", port=0)
             there = GanglionZmqTcpPair(peer=here.endpoint)
         tested: Any = Plexus([here]) if kind == "plexus" else here
-        uses = {**USES, **(PLEXUS_USES if kind == "plexus" else GANGLION_USES)}
+        events = tested.link_events()
+        uses = {
+            **USES,
+            "read link events": lambda each: events.__anext__(),
+            **(PLEXUS_USES if kind == "plexus" else GANGLION_USES),
+        }
         got: list[int] = []
 
         def child() -> object:
@@ -131,7 +140,13 @@ def test_every_use_in_the_child_says_so_and_the_parent_goes_on(kind: str) -> Non
         async with tested, there:
             await there.react(tick, [lambda data: got.append(data.n)])
             await tested.adapt(tick)
-            await until(lambda: here.subscriber_count(tick) if kind == "pubsub" else here.peers_connected)
+            await until(
+                lambda: (
+                    here.subscriber_count(tick)
+                    if kind == "pubsub"
+                    else here.peers_connected and there.peers_connected
+                )
+            )
             await tested.transmit(Tick(0), tick)
             links = [*here.hub.links, *there.hub.links]
             wait = fork_and_report(child)
@@ -189,7 +204,7 @@ def test_bytes_that_wait_are_sent_once_and_a_socket_file_stays(tmp_path: Path) -
         ):
             await there.react(tick, [lambda data: got.append(data.n)])
             await here.adapt(tick)
-            await until(lambda: here.peers_connected)
+            await until(lambda: here.peers_connected and there.peers_connected)
             for number in range(10):
                 await here.transmit(Tick(number), tick)
 
@@ -272,6 +287,12 @@ def test_without_sockets_a_plexus_begins_anew_in_the_child() -> None:
             asyncio.run(asyncio.wait_for(use(), 10))
             said = refused(stream.__anext__)
             plexus.close()
+            books = [each.stats() for each in (plexus, bus)]
+            counts = [each.neurons[tick.name].receiving for each in books]
+            assert all(each.balanced for each in books)
+            # On the bus the port to the plexus has a copy of each, too.
+            assert [(each.accepted, each.delivered) for each in counts] == [(3, 3), (6, 6)], counts
+            assert not any(each.faults for each in books)
             return done, said
 
         seen, said = await within(in_thread(fork_and_report(child)))  # type: ignore[misc]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tripwires of tests/conftest.py catch what they are there for."""
 
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,13 @@ def test_finalizer():
             raise ValueError("in a finalizer")
     Bad()
 
+def test_books_that_were_not_closed():
+    from plexo import GanglionInproc
+    bus = GanglionInproc()
+    stats = bus.stats()._replace(waiting=1)
+    bus.stats = lambda: stats
+    bus.close()
+
 @pytest.mark.time_limit(0.2)
 def test_hang():
     threading.Event().wait(20)
@@ -73,6 +81,7 @@ def test_every_leak_fails_its_test(tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "--seed=5", "test_leaks.py"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(each) for each in sys.path)},
         capture_output=True,
         text=True,
         timeout=50,
