@@ -14,6 +14,7 @@ from plexo.statistics import Book, ReactantStats
 
 _T = TypeVar("_T")
 
+DEFAULT_QUEUE_MESSAGES: int
 DEFAULT_QUEUE_BYTES: int
 DEFAULT_QUEUE: Queue
 

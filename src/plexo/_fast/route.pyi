@@ -19,13 +19,10 @@ async def settle(waiting: Sequence[Awaitable[None]], errors: list[Exception]) ->
 @disjoint_base
 class Port(Target): ...
 
-@disjoint_base
 class Arrival(Port): ...
 
-@disjoint_base
 class Relay(Port): ...
 
-@disjoint_base
 class Passage(Port): ...
 
 @disjoint_base
