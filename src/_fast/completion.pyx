@@ -9,8 +9,11 @@ from libc.stdint cimport uint64_t
 
 from plexo._fast.books cimport Ledger, Tally
 from plexo._fast.tasks cimport TaskPool, Work
-from plexo._fast.wake cimport wake
+from plexo._fast.wake cimport wake_of
 from plexo.statistics import Cause
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
 
 cdef object REACTANT_ERROR = Cause.REACTANT_ERROR
 
@@ -68,7 +71,7 @@ cdef class Completion:
         self.waiting -= 1
         if self.waiting == 0:
             if self.future is not None:
-                wake(self.future)
+                wake_of(self.future, self.thread)
             if self.settled is not None:
                 settled, self.settled = self.settled, None
                 if self.errors is not None and self.cause is None:
@@ -87,6 +90,7 @@ cdef class Completion:
     async def wait(self):
         cdef Target target
         if self.waiting > 0:
+            self.thread = PyThread_get_thread_ident()
             self.future = asyncio.get_running_loop().create_future()
             try:
                 # A stream's reader may have been at it, in another thread.

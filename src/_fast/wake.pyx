@@ -3,6 +3,9 @@
 
 import asyncio
 
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
 cdef object _get_running_loop = asyncio._get_running_loop
 
 
@@ -14,12 +17,29 @@ def finish(future):
 
 cpdef int wake(object future) except -1:
     """`finish`, in the thread where the future's event loop runs; a loop that was closed has nobody to wake."""
-    loop = future.get_loop()
-    if loop is _get_running_loop() or not loop.is_running():
-        if not loop.is_closed():
-            finish(future)
+    if future.done():
         return 0
-    return call_in(loop, finish, (future,))
+    loop = future.get_loop()
+    if loop is _get_running_loop():
+        future.set_result(None)
+    elif loop.is_running():
+        call_in(loop, finish, (future,))
+    elif not loop.is_closed():
+        future.set_result(None)
+    return 0
+
+
+cdef int wake_of(object future, unsigned long thread) except -1:
+    """`wake` where the future was made in `thread`: asking for the running loop is a system call up to Python 3.11."""
+    if PyThread_get_thread_ident() != thread:
+        return wake(future)
+    if not future.done():
+        try:
+            future.set_result(None)
+        except RuntimeError:
+            if not future.get_loop().is_closed():
+                raise
+    return 0
 
 
 cdef int call_in(object loop, object function, tuple arguments) except -1:

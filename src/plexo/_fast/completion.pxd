@@ -29,6 +29,8 @@ cdef class Completion:
     cdef Py_ssize_t waiting
     cdef list errors
     cdef object future
+    # Where its future was made.
+    cdef unsigned long thread
     # The sender is gone (cancelled): entries still queued are skipped.
     cdef bint abandoned
     # Nobody will look at the errors: `place` reports them.
