@@ -304,7 +304,7 @@ class Plexus(Exchange, GanglionBase):
         data: T,
         neuron: Neuron[T] | None = None,
         reaction_id: UUID | None = None,
-        *,
+        # Not keyword-only: CPython does not specialise calls of functions that have such parameters.
         acked: bool = False,
         timeout_s: float | None = None,
     ) -> int:

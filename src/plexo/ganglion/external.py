@@ -173,7 +173,6 @@ class GanglionExternalBase(GanglionBase):
         data: T,
         neuron: Neuron[T],
         reaction_id: UUID | None = None,
-        *,
         acked: bool = False,
         timeout_s: float | None = None,
     ) -> int:
