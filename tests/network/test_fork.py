@@ -93,6 +93,7 @@ USES: dict[str, Callable[[Any], Any]] = {
     "with": lambda each: each.__enter__(),
     "stats": lambda each: each.stats(),
     "ready": lambda each: each.ready(),
+    "transmit acked": lambda each: each.transmit(Tick(1), tick, acked=True),
     "link_events": lambda each: each.link_events(),
     "on_link_event": lambda each: each.on_link_event(print),
     "react_dead_letters": lambda each: each.react_dead_letters([print]),
@@ -107,6 +108,8 @@ PLEXUS_USES = {
     "on": lambda each: each.on(tick)(print),
     "stream": lambda each: each.stream(tick),
     "infuse": lambda each: each.infuse_ganglion(GanglionInproc()),
+    "request": lambda each: each.request(Tick(1), Tick),
+    "respond": lambda each: each.respond(tick, tick)(print),
 }
 
 

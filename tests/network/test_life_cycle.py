@@ -18,7 +18,17 @@ from typing import Any
 
 import pytest
 
-from plexo import Cause, Closed, GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus, Queue
+from plexo import (
+    Cause,
+    Closed,
+    GanglionInproc,
+    GanglionZmqTcpPair,
+    GanglionZmqTcpPubSub,
+    NotDelivered,
+    Plexus,
+    Queue,
+)
+from plexo.ganglion.journal import Journal
 from tests.support import (
     GREETING,
     Blob,
@@ -423,7 +433,7 @@ def test_closing_waits_for_cancelled_reactants_to_clean_up() -> None:
 # -- broken off --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["pair", "pubsub", "plexus", "ipc"])
+@pytest.mark.parametrize("kind", ["pair", "pubsub", "plexus", "ipc", "journal"])
 def test_keyboard_interrupt_anywhere_in_close_and_closing_again(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,14 +468,27 @@ def test_keyboard_interrupt_anywhere_in_close_and_closing_again(
             gc.enable()
         return False
 
+    async def leave_unacknowledged(path: Path) -> None:
+        async with GanglionZmqTcpPair("127.0.0.1", 0, journal=path) as pair:
+            await pair.adapt(blob)
+            sending = asyncio.create_task(pair.transmit(Blob(b""), blob, acked=True))
+            await until(lambda: pair.stats().acked.accepted)
+        with pytest.raises(NotDelivered):
+            await sending
+
     async def prepare(count: int) -> tuple[Any, Any]:
         path = tmp_path / f"{count}.sock"
         if kind == "pubsub":
             here: Any = GanglionZmqTcpPubSub("127.0.0.1", port_pub=0)
             there: Any = GanglionZmqTcpPubSub(port_pub=None, peers=[here.endpoint])
         else:
+            if kind == "journal":
+                await leave_unacknowledged(journal)
             here = GanglionZmqTcpPair(
-                "127.0.0.1" if kind != "ipc" else None, 0, bind=f"ipc://{path}" if kind == "ipc" else None
+                "127.0.0.1" if kind != "ipc" else None,
+                0,
+                bind=f"ipc://{path}" if kind == "ipc" else None,
+                journal=journal if kind == "journal" else None,
             )
             there = GanglionZmqTcpPair(peer=here.endpoint)
         outer = Plexus([here]) if kind == "plexus" else here
@@ -479,6 +502,7 @@ def test_keyboard_interrupt_anywhere_in_close_and_closing_again(
             await outer.transmit(Blob(b"x" * 6_000_000), blob)
         return outer, there
 
+    journal = tmp_path / "journal"
     line = 1
     while True:
         here, there = asyncio.run(prepare(line))
@@ -491,6 +515,13 @@ def test_keyboard_interrupt_anywhere_in_close_and_closing_again(
             assert not getattr(part, "_connections", None), line
             assert not getattr(part, "_listeners", None), line
             assert part.stats().balanced, line
+        if kind == "journal":
+            # Unlocked, with what nobody over there reacts to.
+            left = Journal(journal)
+            left.close()
+            assert len(left.restored) == 1
+            for each in tmp_path.iterdir():
+                each.unlink()
         if not stopped:
             break
         line += 1

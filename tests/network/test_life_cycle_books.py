@@ -15,6 +15,7 @@ from plexo import (
     GanglionZmqTcpPair,
     LinkEvent,
     LinkEventKind,
+    NotDelivered,
     Plexus,
     Queue,
 )
@@ -206,5 +207,73 @@ def test_a_plexus_that_waits_in_one_thread_is_closed_in_another() -> None:
         await in_thread(plexus.close)
         results = await within(asyncio.gather(waiting, reading, return_exceptions=True))
         assert [type(each) for each in results] == [Closed, StopAsyncIteration]
+
+    run(main())
+
+
+@pytest.mark.parametrize("from_thread", [False, True])
+def test_a_responder_is_cancelled_and_waited_for(from_thread: bool) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+        steps: list[str] = []
+        there = GanglionZmqTcpPair("127.0.0.1", port=0)
+
+        @there.respond(tick, tick)
+        async def slow(question: Tick) -> Tick:
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.05)
+                steps.append("cleaned")
+            return question
+
+        async with GanglionZmqTcpPair(peer=there.endpoint) as here:
+            await there.ready(0)
+            asking = asyncio.create_task(here.request(Tick(1), Tick, tick))
+            await within(begun.wait())
+            await (in_thread(there.close) if from_thread else there.aclose())
+            assert steps == ["cleaned"]
+            with pytest.raises(NotDelivered):
+                await within(asking)
+
+    run(main())
+
+
+def test_a_responder_may_close_its_own_pair() -> None:
+    async def main() -> None:
+        ended = asyncio.Event()
+        there = GanglionZmqTcpPair("127.0.0.1", port=0)
+
+        @there.respond(tick, tick)
+        async def close(question: Tick) -> Tick:
+            await asyncio.sleep(0)
+            await there.aclose()
+            ended.set()
+            return question
+
+        async with GanglionZmqTcpPair(peer=there.endpoint) as here:
+            await there.ready(0)
+            asking = asyncio.create_task(here.request(Tick(1), Tick, tick))
+            await within(ended.wait())
+            with pytest.raises(NotDelivered):
+                await within(asking)
+        assert there.closed
+
+    run(main())
+
+
+def test_an_unacknowledged_message_is_in_the_books_after_closing() -> None:
+    async def main() -> None:
+        pair = GanglionZmqTcpPair("127.0.0.1", port=0)
+        await pair.adapt(tick)
+        sending = asyncio.create_task(pair.transmit(Tick(1), tick, acked=True))
+        await until(lambda: pair.stats().acked.accepted)
+        await in_thread(pair.close)
+        with pytest.raises(NotDelivered):
+            await within(sending)
+        book = pair.stats().acked
+        assert (book.accepted, book.queued) == (1, 0)
+        assert book.dropped == {Cause.CLOSED: 1}
 
     run(main())
