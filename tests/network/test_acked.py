@@ -389,15 +389,17 @@ def test_a_receiver_that_closes_lets_the_sender_try_again() -> None:
                 got.append(data)
                 await asyncio.Event().wait()
 
-            sending = asyncio.create_task(sender.transmit(Tick(1), acked=True))
-            await until(lambda: got)
+            # The first is in hand when the receiver closes, the second waits behind it.
+            sending = [asyncio.create_task(sender.transmit(Tick(n), acked=True)) for n in (1, 2)]
+            await until(lambda: receiver.stats().neurons[tick.name].receiving.queued == 2)
             await receiver.aclose()
             await until(lambda: delivery_of(sender).channel is None)
-            assert not sending.done()
-            assert acked(sender).queued == 1
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
+            assert not any(each.done() for each in sending)
+            assert acked(sender).queued == 2
+            for each in sending:
+                each.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await each
 
     run(main())
 

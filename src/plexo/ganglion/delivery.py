@@ -397,7 +397,10 @@ class Delivery:
         errors: list[BaseException] | None,
     ) -> None:
         self._in_hand.release(size)
-        if cause is Cause.CANCELLED:
+        if cause is Cause.CLOSED:
+            # It still waited for a reactant: nobody has worked on it, and its sender says it again to our successor.
+            known.forget(id)
+        elif cause is Cause.CANCELLED:
             self._cut_short.append((session, known, id))
             if self._cancel_refusal is None and asyncio._get_running_loop() is not None:
                 self._cancel_refusal = call_after(CUT_SHORT_PAUSE_S, self._refuse_cut_short)
