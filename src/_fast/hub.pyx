@@ -73,6 +73,7 @@ cdef class Hub(Sending):
         cdef Line link
         self.detach()
         self.loop = loop
+        self.tells_once = type(loop).__module__.partition(".")[0] == "uvloop"
         self.pool = pool_of(loop)
         for synapse in self.owner._synapses.values():
             synapse.typed.revive()

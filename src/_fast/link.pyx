@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An established ZMTP connection: drain the socket, cut frames, find the neuron, call its reactants.
 
+A short read means that the socket is empty, and saves the `recv` that would say so. Not under uvloop: it closes its handle
+with the first event that says "reset", and never calls again, so what waits behind the last bytes must be found at once.
+
 One `recv` into a buffer shared by all links of a hub brings many frames; only what is left of an unfinished frame is
 kept by the link. A frame of 64 KiB or more is received straight into a bytes object that grows as data arrives, so that
 a peer has to send what it wants us to hold.
@@ -149,8 +152,10 @@ cdef class Link(Line):
                     self.save(scratch + self.parsed, have - self.parsed)
             if not self.open or self.blocked:
                 return 0
-            if self.big == NULL and got > 0 and <size_t>got < room:
+            if self.big == NULL and got > 0 and <size_t>got < room and not hub.tells_once:
                 return 0
+        if hub.tells_once and hub.loop is not None:
+            hub.loop.call_soon(self.on_readable)
         return 0
 
     cdef bint holds_frame(self) noexcept:

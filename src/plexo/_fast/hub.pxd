@@ -11,6 +11,8 @@ cdef enum:
 cdef class Hub(Sending):
     cdef readonly object loop
     cdef TaskPool pool
+    # Whether this kind of loop tells a reader only once that its connection was reset (uvloop does).
+    cdef bint tells_once
     cdef Line pair_link
     cdef readonly uint64_t max_frame_bytes
     cdef list dirty

@@ -132,13 +132,19 @@ class Connection:
                 self._loop.remove_writer(self.socket.fileno())
 
     def _readable(self) -> None:
+        # To the end: uvloop never calls again where a reset waits behind the last bytes.
+        while self.link is None and self._loop is not None and self._read_handshake():
+            pass
+
+    def _read_handshake(self) -> bool:
+        """Handle what one read brings; False where there was nothing."""
         try:
             data = self.socket.recv(HANDSHAKE_READ_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             self.lost(error, False)
-            return
+            return False
         try:
             if not data:
                 self._handshake.receive_eof()
@@ -155,7 +161,7 @@ class Connection:
                 HandshakeFailed(str(error), self.peer, error.offset),
                 LinkEventKind.REJECTED if refused else LinkEventKind.HANDSHAKE_FAILED,
             )
-            return
+            return False
         answer = self._handshake.data_to_send()
         if established is not None:
             self._establish(established, session, self._held + answer)
@@ -164,6 +170,7 @@ class Connection:
         else:
             self._outgoing += answer
             self._push_out()
+        return True
 
     def _timed_out(self) -> None:
         self._timer = None
