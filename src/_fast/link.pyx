@@ -254,7 +254,9 @@ cdef class Link(Line):
                     return 0
                 tick(self.receiving.accepted)
                 return self.drop_malformed("a subscription of several parts")
-            self.connection.subscription(PyBytes_FromStringAndSize(<const char *>body, <Py_ssize_t>size))
+            if not self.connection.subscription(PyBytes_FromStringAndSize(<const char *>body, <Py_ssize_t>size)):
+                tick(self.receiving.accepted)
+                return self.drop_malformed("a message from a subscriber that is no subscription")
             return 0
         if self.hub.is_pair:
             if self.part or more:

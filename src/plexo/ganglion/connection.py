@@ -229,8 +229,8 @@ class Connection:
         except WireError as error:
             self.violation(error.expected, error.received, error.offset)
 
-    def subscription(self, body: bytes) -> None:
-        """The subscriber sent a message: 3.0's form of a subscription, or something a publisher has no use for."""
+    def subscription(self, body: bytes) -> bool:
+        """The subscriber sent a message: 3.0's form of a subscription; False for what a publisher has no use for."""
         parsed = parse_subscription_message(body)
         try:
             if isinstance(parsed, Subscribe):
@@ -238,9 +238,10 @@ class Connection:
             elif isinstance(parsed, Cancel):
                 self._cancel(parsed.topic)
             else:
-                self.malformed("a message from a subscriber that is no subscription")
+                return False
         except WireError as error:
             self.violation(error.expected, error.received, error.offset)
+        return True
 
     def _subscribe(self, topic: bytes) -> None:
         if self.subscriptions.add(topic):
