@@ -178,7 +178,8 @@ cdef class Hub(Sending):
         link.is_dirty = True
         if not self.dirty:
             self.dirty_since = now
-            if self.flush_handle is None and not self.scratch_in_use:
+            # Without a loop this is being closed, and `Connection.finish_sending` flushes.
+            if self.flush_handle is None and not self.scratch_in_use and self.loop is not None:
                 self.flush_handle = self.loop.call_soon(self.flush_dirty)
         self.dirty.append(link)
         return False
