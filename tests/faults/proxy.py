@@ -36,6 +36,8 @@ HOLD_BYTES = 65536
 # As much of what the client says first is remembered for `duplicate`.
 PROLOGUE_BYTES = 4096
 GREETING_BYTES = 64
+NARROW_SEGMENT_BYTES = 536
+NARROW_BUFFER_BYTES = 8192
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 Loop = asyncio.AbstractEventLoop
@@ -100,24 +102,31 @@ class Flow:
     # -- bytes -------------------------------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        try:
-            data = self._source.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._wire.broken()
-            return
-        if data and self is self._wire.up:
-            self._wire.remember(data)
+        # To the end: uvloop tells of a reset only once, together with the last bytes.
+        while not (self._ended or self.stalled or self._held_bytes >= HOLD_BYTES or self._wire.closed):
+            try:
+                data = self._source.recv(READ_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                self._wire.broken()
+                return
+            self._take(data)
+        self.go_on()
+
+    def _take(self, data: bytes) -> None:
         if not data:
             self._ended = True
-        elif not (self._wire.lost_power or self._wire.ending):
-            due = self._wire.loop.time() + self.delay_s if self.delay_s else 0.0
+            return
+        wire = self._wire
+        if self is wire.up:
+            wire.remember(data)
+        if not (wire.lost_power or wire.ending):
+            due = wire.loop.time() + self.delay_s if self.delay_s else 0.0
             if self._held:
                 due = max(due, self._held[-1][0])
             self._held.append((due, data))
             self._held_bytes += len(data)
-        self.go_on()
 
     def go_on(self) -> None:
         """Send what is due, then wait for whatever comes next."""
@@ -218,7 +227,7 @@ class Wire:
         assert proxy.loop is not None
         self.loop: Loop = proxy.loop
         self.client = client
-        self.target, self._refused = _dialling(proxy.target)
+        self.target, self._refused = proxy.dial()
         self.up = Flow(self, client, self.target)
         self.down = Flow(self, self.target, client)
         self.prologue = b""
@@ -236,6 +245,11 @@ class Wire:
     @property
     def flows(self) -> tuple[Flow, Flow]:
         return self.up, self.down
+
+    @property
+    def troubled(self) -> bool:
+        """Whether something that is said now may not arrive soon."""
+        return self.doomed or self.up.stalled or self.down.stalled
 
     def _dialled(self) -> None:
         self.loop.remove_writer(self.target.fileno())
@@ -311,7 +325,7 @@ class Double:
         self._proxy = proxy
         self._loop: Loop = proxy.loop
         self._words = words
-        self._socket, _ = _dialling(proxy.target)
+        self._socket, _ = proxy.dial()
         self.received_bytes = 0
         self.closed = False
         self._loop.add_writer(self._socket.fileno(), self._writable)
@@ -330,15 +344,16 @@ class Double:
             self.close()
 
     def _readable(self) -> None:
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self.received_bytes += len(data)
-        if not data:
-            self.close()
+        while not self.closed:
+            try:
+                data = self._socket.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            self.received_bytes += len(data)
+            if not data:
+                self.close()
 
     def close(self) -> None:
         if not self.closed:
@@ -350,11 +365,16 @@ class Double:
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 and joins whoever connects to `target`, which may be changed at any time."""
+    """Listens on a free port of 127.0.0.1 and joins whoever connects to the port `target`, or to `detour` while that is
+    set; both may be changed at any time. With `narrow`, the kernel holds some 50 KB of a connection where it would hold
+    4 MB otherwise, so that little data is enough to feel a stall.
+    """
 
-    def __init__(self, rng: random.Random, target: int = 0) -> None:
+    def __init__(self, rng: random.Random, target: int = 0, narrow: bool = False) -> None:
         self.rng = rng
         self.target = target
+        self.detour: int | None = None
+        self.narrow = narrow
         self.loop: Loop | None = None
         self.wires: list[Wire] = []
         self.doubles: list[Double] = []
@@ -362,7 +382,7 @@ class Proxy:
         # Done to each new wire, before its first byte.
         self.on_wire: list[Callable[[Wire], None]] = []
         # Bound and not listening: keeps the port for us while nobody listens on it.
-        self._home = _bound(0)
+        self._home = _bound(0, narrow)
         self.port: int = self._home.getsockname()[1]
         self.endpoint = f"tcp://{HOST}:{self.port}"
         self._listening: socket.socket | None = None
@@ -386,6 +406,12 @@ class Proxy:
             for fault in self.on_wire:
                 fault(wire)
 
+    def dial(self) -> tuple[socket.socket, bool]:
+        """A socket on its way to whom this leads to, and whether it was refused at once."""
+        dialling = _socket(self.narrow)
+        port = self.target if self.detour is None else self.detour
+        return dialling, dialling.connect_ex((HOST, port)) not in (0, errno.EINPROGRESS)
+
     # -- faults ------------------------------------------------------------------------------------------------
 
     def refuse(self) -> None:
@@ -399,7 +425,7 @@ class Proxy:
         """Listen (again)."""
         assert self.loop is not None
         if self._listening is None:
-            self._listening = _bound(self.port)
+            self._listening = _bound(self.port, self.narrow)
             self._listening.listen(128)
         self.loop.add_reader(self._listening.fileno(), self._acceptable)
 
@@ -416,6 +442,7 @@ class Proxy:
 
     def heal(self) -> None:
         """No fault any more; wires that are past mending are reset, doubles leave."""
+        self.detour = None
         self.on_wire.clear()
         for wire in list(self.wires):
             wire.heal()
@@ -469,16 +496,18 @@ def _command_sizes(said: bytes) -> Iterable[int]:
         yield size
 
 
-def _bound(port: int) -> socket.socket:
-    bound = socket.socket()
+def _bound(port: int, narrow: bool) -> socket.socket:
+    bound = _socket(narrow)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setblocking(False)
     bound.bind((HOST, port))
     return bound
 
 
-def _dialling(port: int) -> tuple[socket.socket, bool]:
-    """A socket on its way to `port`, and whether it was refused at once."""
-    dialling = socket.socket()
-    dialling.setblocking(False)
-    return dialling, dialling.connect_ex((HOST, port)) not in (0, errno.EINPROGRESS)
+def _socket(narrow: bool) -> socket.socket:
+    made = socket.socket()
+    made.setblocking(False)
+    if narrow:
+        # The peer's send buffer follows the segment size that it is told, and both are told before they connect.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, NARROW_SEGMENT_BYTES)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BUFFER_BYTES)
+    return made

@@ -39,13 +39,13 @@ class Ends:
 
 
 @contextlib.asynccontextmanager
-async def joined(seed: int = 0) -> AsyncIterator[Ends]:
+async def joined(seed: int = 0, narrow: bool = False) -> AsyncIterator[Ends]:
     loop = asyncio.get_running_loop()
     with socket.socket() as listening:
         listening.bind((HOST, 0))
         listening.listen()
         listening.setblocking(False)
-        async with Proxy(random.Random(seed), listening.getsockname()[1]) as proxy:
+        async with Proxy(random.Random(seed), listening.getsockname()[1], narrow) as proxy:
             with await dialled(proxy) as client:
                 server, _ = await within(loop.sock_accept(listening))
                 with server:
@@ -148,6 +148,26 @@ def test_stalling_closes_the_window_and_resuming_loses_nothing() -> None:
             ends.up.resume()
             assert await read(ends.server, len(data)) == data
             await sending
+
+    run(main())
+
+
+def test_narrow_connections_hold_little_and_still_pass_everything() -> None:
+    async def main() -> None:
+        async with joined(narrow=True) as ends:
+            for sink, source, flow in (
+                (ends.client, ends.server, ends.up),
+                (ends.server, ends.client, ends.down),
+            ):
+                flow.stall()
+                taken = 0
+                with contextlib.suppress(BlockingIOError):
+                    while taken < 10_000_000:
+                        taken += sink.send(DATA)
+                assert taken < 300_000
+                flow.resume()
+                assert len(await read(source, taken)) == taken
+                await passes(sink, source)
 
     run(main())
 
