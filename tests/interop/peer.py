@@ -86,11 +86,11 @@ class Peer:
             raise
         return peer
 
-    async def event(self) -> dict[str, Any]:
+    async def event(self, timeout_s: float | None = TIMEOUT_S) -> dict[str, Any]:
         """The next line it prints."""
         assert self._process.stdout is not None
         try:
-            line = await within(self._process.stdout.readline(), TIMEOUT_S)
+            line = await asyncio.wait_for(self._process.stdout.readline(), timeout_s)
         except asyncio.TimeoutError:
             raise AssertionError(f"the peer says nothing; it said {self._last_words()}") from None
         assert line, f"the peer has ended: {self._last_words()}"
