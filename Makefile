@@ -3,6 +3,9 @@
 
 VENV := .venv
 SECONDS ?= 10
+MINUTES ?= 30
+# What two minutes of the soak are in `make test`.
+BRIEF_MINUTES := 2
 # The first of these that can make an environment and compile for itself; `make PYTHON=/path/to/python` overrides.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
     $$p tests/packaging/usable.py >/dev/null 2>&1 && command -v $$p && break; done)
@@ -14,16 +17,16 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit packaging bench build format clean
+.PHONY: help demo test lint types unit packaging soak soak-briefly bench build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
-	@echo '  Options: SECONDS=10 (demo), PYTHON=/path/to/python (after make clean), TESTS="tests/unit -k x" (unit)'
+	@echo '  Options: SECONDS=10 (demo), MINUTES=30 and SOAK=--uvloop (soak), PYTHON=/path/to/python (after make clean), TESTS="tests/unit -k x" (unit)'
 
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
 	@exec $(PY) -m plexo demo --seconds $(SECONDS)
 
-test: lint types unit packaging ## everything that .ci/run checks
+test: lint types unit soak-briefly packaging ## everything that .ci/run checks
 	$(STEP) 'all passed'
 
 lint: $(VENV)/with-lint ## style and format
@@ -48,6 +51,14 @@ unit: $(VENV)/compiled $(VENV)/with-test ## pytest
 packaging: $(VENV)/with-build ## sdist, wheel from it, an empty environment, a smoke test
 	$(STEP) 'packaging'
 	@$(PY) tests/packaging/check.py
+
+SOAK ?=
+soak: $(VENV)/compiled $(VENV)/with-test ## two processes, restarted at random, for MINUTES=30: memory, descriptors, books
+	@exec $(PY) -m tests.soak --minutes $(MINUTES) $(SOAK)
+
+soak-briefly: $(VENV)/compiled $(VENV)/with-test
+	$(STEP) 'soak, $(BRIEF_MINUTES) minutes'
+	@$(PY) -m tests.soak --minutes $(BRIEF_MINUTES) $(SOAK)
 
 bench: $(VENV)/compiled $(VENV)/with-bench ## measure
 	@exec $(PY) bench/run.py
