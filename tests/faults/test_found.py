@@ -11,7 +11,7 @@ import pytest
 
 from plexo import Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Queue
 from tests.faults.proxy import HOST, Proxy
-from tests.support import Blob, blob, run, until, within
+from tests.support import Blob, blob, run, tick, until, within
 
 SIZE = 20_000
 
@@ -56,5 +56,25 @@ def test_closing_sends_what_waits_behind_a_full_connection(kind: str, policy: st
                 book = sender.stats().neurons[blob.name].sending
                 assert (book.accepted, book.delivered, book.dropped.get(Cause.CLOSED, 0)) == (50, 50, 0)
             assert got == list(range(50))
+
+    run(main())
+
+
+def test_reacting_while_a_publisher_is_gone_unnoticed() -> None:
+    """Writing the subscription finds that out, and ends the connection in the middle of the round."""
+
+    async def main() -> None:
+        publisher = GanglionZmqTcpPubSub(HOST, 0)
+        async with Proxy(random.Random(0), publisher.port_pub or 0) as proxy, publisher:
+            arguments: dict[str, Any] = {"reconnect_min_s": 0.002, "reconnect_max_s": 0.02}
+            async with GanglionZmqTcpPubSub(
+                port_pub=None, peers=[proxy.endpoint] * 3, **arguments
+            ) as subscriber:
+                await publisher.adapt(blob)
+                await subscriber.react(tick, [lambda data: None])
+                await within(subscriber.ready(3))
+                proxy.cut()
+                await subscriber.react(blob, [lambda data: None])
+                await within(publisher.ready(3, blob))
 
     run(main())

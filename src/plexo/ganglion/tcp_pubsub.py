@@ -102,7 +102,8 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
             raise ValueError("neuron: this ganglion binds nothing, so nobody can subscribe to it here")
 
     def _interest_changed(self, synapse: Synapse[Any]) -> None:
-        for connection in self._connections:
+        # A copy: writing may find that a connection is gone, which ends it.
+        for connection in list(self._connections):
             if connection.role is SocketType.SUB and connection.link is not None:
                 encode = encode_subscribe if synapse.wanted else encode_cancel
                 connection.link.write(encode(_subscription(synapse), connection.version))
