@@ -609,3 +609,23 @@ def test_a_stranger_that_wants_a_password_fails_its_handshake(tmp_path: Path) ->
                     await ganglion.ready(timeout_s=0)
 
     run(main())
+
+
+def test_a_stranger_that_came_too_early_comes_again(tmp_path: Path) -> None:
+    """A pair turns a second peer away; libzmq must go on dialling, for the first may be the one that is dead."""
+
+    async def main() -> None:
+        where = endpoint("ipc", tmp_path)
+        ganglion = GanglionZmqTcpPair(bind=where)
+        got: list[bytes] = []
+        async with Plexus([ganglion]) as plexus, GanglionZmqTcpPair(peer=where) as first:
+            plexus.on(malt)(got.append)
+            await first.ready(timeout_s=20)
+            with stranger(zmq.PAIR, reconnect_ivl=5) as peer:
+                peer.connect(where)
+                await until(lambda: ganglion.stats().fault_count(Cause.REJECTED) >= 2)
+                await first.aclose()
+                await peer.send(build_envelope(malt.topic, b"at last"))
+                await until(lambda: got == [b"at last"])
+
+    run(main())

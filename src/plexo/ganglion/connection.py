@@ -181,8 +181,11 @@ class Connection:
 
     def _establish(self, established: Established, session: bytes | None, ready: bytes) -> None:
         if (refusal := self.ganglion.refuses(self)) is not None:
-            with contextlib.suppress(OSError):
-                self.socket.send(self._outgoing + encode_error(refusal))
+            # libzmq takes an ERROR for good and never dials again, though the peer we have may be dead already. Ours
+            # announce themselves, and come back.
+            if session is not None:
+                with contextlib.suppress(OSError):
+                    self.socket.send(self._outgoing + encode_error(refusal))
             self._end(Cause.REJECTED, refusal, LinkEventKind.REJECTED)
             return
         loop = self._loop
