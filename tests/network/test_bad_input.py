@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
+import socket
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from plexo import Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Plexus, Queue
+from plexo import Cause, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Namespace, Neuron, Plexus, Queue
 from plexo._fast.envelope import build_envelope
+from plexo.codec import PickleCodec
 from tests.support import GREETING, RawPeer, Reading, Tick, frame, in_thread, reading, ready, run, tick, until
 
 HOST = "127.0.0.1"
@@ -75,6 +78,25 @@ def test_a_bad_handshake_closes_that_connection_only(name: str, bytewise: bool) 
             assert await in_thread(lambda: talk(ganglion.port or 0))
             assert ganglion.stats().fault_count(Cause.HANDSHAKE_FAILED) == 1
             await still_works(ganglion, got)
+
+    run(main())
+
+
+def test_a_peer_that_is_gone_before_our_ready_leaves_no_link() -> None:
+    async def main() -> None:
+        ganglion = pair()
+        async with Plexus([ganglion]) as plexus:
+            got: list[Tick] = []
+            plexus.on(tick)(got.append)
+            peer = socket.create_connection((HOST, ganglion.port or 0), 10)
+            await until(lambda: ganglion._connections)
+            # All at once, with our greeting unread: its hand-shake can be read, ours cannot be sent any more.
+            peer.sendall(GREETING + ready(b"PAIR"))
+            peer.close()
+            await until(lambda: not ganglion._connections)
+            assert not ganglion.hub.links and not ganglion.peers_connected
+            await still_works(ganglion, got)
+            assert not ganglion.stats().fault_count(Cause.REJECTED)
 
     run(main())
 
@@ -407,3 +429,21 @@ def test_a_subscriber_that_sends_messages_or_too_many_subscriptions() -> None:
             await asyncio.sleep(0)
 
     run(main())
+
+
+def test_what_a_peer_sends_cannot_break_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    picky = Neuron(Tick, Namespace("org.brewery.sake"), PickleCodec())
+
+    async def main() -> None:
+        ganglion = pair()
+        async with Plexus([ganglion]) as plexus:
+            plexus.on(picky)(lambda data: None)
+            peer = await in_thread(lambda: RawPeer(ganglion.port or 0))
+            forged = pickle.dumps(Tick(1)).replace(b"Tick", b"\nT\x1bk")
+            await in_thread(lambda: peer.socket.sendall(envelope(forged, picky.topic)))
+            await until(lambda: ganglion.stats().neurons[picky.name].undecodable)
+            peer.close()
+
+    run(main())
+    lines = [record.getMessage() for record in caplog.records if "do not decode" in record.getMessage()]
+    assert len(lines) == 1 and "?T?k" in lines[0] and lines[0].isprintable()

@@ -16,6 +16,7 @@ from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
+from plexo._proto.errors import printable
 from plexo.dendrite import add_all
 from plexo.exceptions import AckNotSupported, MessageTooLarge, TransmitterNotFound
 from plexo.failure import DeadLetter, OnError
@@ -221,9 +222,11 @@ class GanglionExternalBase(GanglionBase):
         """Told of each; counted by the synapse. Logged once for each neuron and peer."""
         if (synapse.neuron, peer) not in self._said_undecodable and len(self._said_undecodable) < MAX_SAID:
             self._said_undecodable.add((synapse.neuron, peer))
+            # Codecs quote what came, and a log line must stay one.
+            why = printable(f"{type(error).__name__}: {error}".encode(errors="replace"), 400)
             logger.warning(
-                "%r: %d bytes from %s for %s do not decode (%s: %s); dropped, as others like it will be",
-                self, len(payload), peer or "here", synapse.neuron, type(error).__name__, error,
+                "%r: %d bytes from %s for %s do not decode (%s); dropped, as others like it will be",
+                self, len(payload), peer or "here", synapse.neuron, why,
             )  # fmt: skip
         if self._keeps_payloads or self._buriers:
             letter = DeadLetter(synapse.neuron, bytes(payload), Cause.UNDECODABLE, error, peer)
