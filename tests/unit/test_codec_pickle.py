@@ -369,6 +369,26 @@ def test_attributes_of_classes_and_enum_members_cannot_be_set() -> None:
     assert not hasattr(Colour.RED, "x")
 
 
+class Bits(enum.IntFlag):
+    A = 1
+
+
+def test_a_stranger_cannot_make_enum_remember_flags_without_end() -> None:
+    codec = PickleCodec(Bits)
+
+    def flags(value: int) -> Any:
+        return codec.decode(class_of(Bits) + b"(I%d\ntR." % value)
+
+    assert flags(1 | 1 << 40) == 1 | 1 << 40
+    with pytest.raises(UnpicklingRefused, match="Bits"):
+        flags(1 << 70)
+    for value in range(6000):
+        with contextlib.suppress(UnpicklingRefused):
+            flags(value)
+    assert 4000 < len(Bits._value2member_map_) <= 4100
+    assert flags(3) == 3
+
+
 def test_items_cannot_be_added_to_classes_or_other_values() -> None:
     for target in (class_of(Whole), class_of(collections.OrderedDict), data("text")):
         for operation in (

@@ -29,7 +29,7 @@ import typing
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
+from enum import Enum, Flag
 from typing import Any
 
 from plexo.exceptions import UnpicklingRefused
@@ -113,6 +113,20 @@ def _fraction_arguments(arguments: tuple[Any, ...]) -> bool:
 
 def _text_arguments(arguments: tuple[Any, ...]) -> bool:
     return all(type(argument) is str for argument in arguments)
+
+
+# enum remembers every combination of flags that was ever made, so a stranger must not make as many as he likes. Some
+# flags have meaningful bits without a name, hence no refusal of those alone.
+_MAX_FLAG_VALUES = 4096
+_MAX_FLAG_BITS = 64
+
+
+def _flag_arguments(cls: Any, arguments: tuple[Any, ...]) -> bool:
+    if len(arguments) != 1 or not isinstance(arguments[0], int):
+        return not arguments
+    (value,) = arguments
+    known = cls._value2member_map_
+    return value in known or (len(known) < _MAX_FLAG_VALUES and value.bit_length() <= _MAX_FLAG_BITS)
 
 
 GUARDS: dict[Any, Guard] = {
@@ -320,6 +334,9 @@ class Allowed:
                 factory is None or id(factory) in self._callable or id(factory) in self._named_only
                 for factory in arguments
             ):
+                return
+        elif issubclass(cls, Flag):
+            if _flag_arguments(cls, arguments):
                 return
         else:
             guard = _is_copied_dtype if _is_dtype(cls) else GUARDS.get(cls)
