@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple, Union
@@ -50,12 +51,21 @@ def parse_endpoint(given: EndpointLike, argument: str) -> Endpoint:
         if separator and scheme == "ipc" and rest.strip("@"):
             if not hasattr(socket, "AF_UNIX"):
                 raise ValueError(f"{argument}: ipc:// is not available on this system")
-            if len(rest.encode()) > 100:
+            try:
+                path = os.fsencode(rest)
+            except UnicodeEncodeError:
+                raise ValueError(f"{argument}: {given!r} has a path that no file can have") from None
+            if len(path) > 100:
                 raise ValueError(f"{argument}: {given!r} has a path of more than 100 bytes")
+            if b"\0" in path:
+                raise ValueError(f"{argument}: {given!r} has a path with a NUL")
             return Endpoint("", 0, rest)
         host, separator, port = rest.rpartition(":")
-        if scheme == "tcp" and separator and host and port.isascii() and port.isdigit():
-            return tcp_endpoint(host.strip("[]"), int(port), argument)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        is_host = host and not {"[", "]"}.intersection(host)
+        if scheme == "tcp" and separator and is_host and port.isascii() and port.isdigit() and len(port) <= 5:
+            return tcp_endpoint(host, int(port), argument)
         raise ValueError(f"{argument}: {expected}, got {given!r}")
     if isinstance(given, tuple) and len(given) == 2:
         return tcp_endpoint(given[0], given[1], argument)
