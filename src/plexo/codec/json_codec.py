@@ -23,6 +23,7 @@ class JsonCodec(BoundCodec):
 
     `schema_class` is any type msgspec knows (see MsgpackCodec), a pydantic model or a generic of one, or a
     python-jsonschema-objects class. Without it the neuron's type is used.
+    `decode` raises what that library does; msgspec does what MsgpackCodec names.
 
     `serialize_args` are keyword arguments for the library that writes: `serialize(**args)` of
     python-jsonschema-objects (default: compact separators), `to_json(**args)` of pydantic (default:

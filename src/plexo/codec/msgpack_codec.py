@@ -15,9 +15,10 @@ class MsgpackCodec(BoundCodec):
 
     Structs, dataclasses, attrs classes, TypedDict, NamedTuple, numbers, str, bytes, containers, datetime,
     UUID, Decimal, enums, and generics and unions of these. `decode` validates against the type and raises
-    msgspec.ValidationError (a ValueError) naming the field. Without an argument the neuron's type is used;
-    alone, such a codec decodes to plain dicts and lists. Raises CodecNotFound for a type msgspec does not
-    know.
+    msgspec.ValidationError naming the field, msgspec.DecodeError for what is no MessagePack,
+    UnicodeDecodeError for text that is not UTF-8 (all of them ValueErrors), and RecursionError for what is
+    nested too deep. Without an argument the neuron's type is used; alone, such a codec decodes to plain dicts
+    and lists. Raises CodecNotFound for a type msgspec does not know.
     """
 
     _name = "msgpack"
