@@ -17,6 +17,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import types
 import uuid
 import zoneinfo
@@ -367,6 +368,21 @@ def test_attributes_of_classes_and_enum_members_cannot_be_set() -> None:
             PickleCodec(Whole).decode(target + data({"x": 99}) + b"b.")
     assert not hasattr(Whole, "x")
     assert not hasattr(Colour.RED, "x")
+
+
+@pytest.mark.parametrize("size", [4, 1 << 27, 1 << 62, (1 << 64) - 1])
+def test_a_bytearray_that_is_only_announced_costs_no_memory(size: int) -> None:
+    codec = PickleCodec(bytearray)
+    whole = pickle.dumps(bytearray(b"abc"), 5)
+    announced = whole.index(b"\x96") + 1
+    assert codec.decode(whole) == bytearray(b"abc")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            codec.decode(whole[:announced] + size.to_bytes(8, "little") + whole[announced + 8 : -2])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 class Bits(enum.IntFlag):

@@ -17,6 +17,7 @@ import copyreg
 import io
 import pickle
 from collections.abc import Callable, Iterable
+from struct import unpack
 from typing import Any, ClassVar
 
 from plexo.codec._base import BoundCodec
@@ -103,6 +104,7 @@ class _Interpreter(pickle._Unpickler):
     stack: list[Any]
     metastack: list[list[Any]]
     append: Callable[[Any], None]
+    read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
     proto: int
 
@@ -180,6 +182,14 @@ class _Interpreter(pickle._Unpickler):
     def _tuple3(self) -> None:
         self.stack[-3:] = [self._measured((self.stack[-3], self.stack[-2], self.stack[-1]))]
 
+    def _bytearray8(self) -> None:
+        # pickle makes an array of the announced size before it looks whether so much is there.
+        (size,) = unpack("<Q", self.read(8))
+        found = self.read(size)
+        if len(found) != size:
+            raise pickle.UnpicklingError(f"a bytearray of {size} bytes, of which {len(found)} are there")
+        self.append(bytearray(found))
+
     def _build(self) -> None:
         self._allowed.check_build(self.stack[-2])
         _PLAIN[pickle.BUILD[0]](self)
@@ -210,6 +220,7 @@ class _Interpreter(pickle._Unpickler):
         pickle.TUPLE1[0]: _tuple1,
         pickle.TUPLE2[0]: _tuple2,
         pickle.TUPLE3[0]: _tuple3,
+        pickle.BYTEARRAY8[0]: _bytearray8,
         pickle.REDUCE[0]: _reduce,
         pickle.NEWOBJ[0]: _newobj,
         pickle.NEWOBJ_EX[0]: _newobj_ex,
