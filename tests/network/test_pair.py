@@ -555,6 +555,24 @@ def test_closing_returns_within_a_second_though_the_peer_never_reads() -> None:
     run(main())
 
 
+def test_what_a_link_gives_back_while_its_pair_closes_is_counted() -> None:
+    async def main() -> None:
+        left = bound()
+        async with Plexus([left]) as a:
+            await a.adapt(blob)
+            stuck = await in_thread(lambda: RawPeer(left.port or 0))
+            with contextlib.suppress(asyncio.TimeoutError):
+                while True:
+                    await asyncio.wait_for(a.transmit(Blob(bytes(100_000))), 0.1)
+            assert left.stats().neurons[blob.name].sending.queued
+            # It reset the connection, and closing is the first to notice.
+            stuck.close()
+        book = left.stats().neurons[blob.name].sending
+        assert book.balanced and not book.queued and book.dropped[Cause.CLOSED] > 0
+
+    run(main())
+
+
 def test_closing_returns_within_a_second_though_the_peer_sends_without_end() -> None:
     class Endless:
         """A socket that always has more to read."""
