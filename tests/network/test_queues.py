@@ -22,6 +22,7 @@ from plexo import (
     QueueFull,
     StringCodec,
 )
+from plexo._fast.envelope import build_envelope
 from plexo.statistics import Book, GanglionStats, sum_of
 from tests.support import Blob, RawPeer, Tick, blob, frame, in_thread, run, tick, until, within
 
@@ -468,5 +469,29 @@ def test_what_cannot_be_passed_on_harms_neither_the_link_nor_the_others() -> Non
             assert "not here" in repr(told)
             assert seen == [0, 1, 2, 3]
             assert checked(left).balanced and bus.stats().balanced and inner.stats().balanced
+
+    run(main())
+
+
+def test_what_comes_while_a_plexus_closes_does_not_wait_for_its_reactants() -> None:
+    async def main() -> None:
+        ganglion = pair()
+        plexus = Plexus([ganglion], receive_queue=Queue(messages=3))
+        async with plexus:
+            began: list[int] = []
+
+            @plexus.on(tick)
+            async def stuck(data: Tick) -> None:
+                began.append(data.n)
+                await asyncio.Event().wait()
+
+            peer = await in_thread(lambda: RawPeer(ganglion.port or 0))
+            wire = b"".join(frame(build_envelope(tick.topic, tick.encode(Tick(n)))) for n in range(100))
+            await in_thread(lambda: peer.socket.sendall(wire))
+            # The link is paused now, with the rest in its hands: closing drops what waits, and lets it go on.
+            await until(lambda: checked(plexus).neurons[tick.name].receiving.queued == 4)
+        peer.close()
+        book = checked(plexus).neurons[tick.name].receiving
+        assert began == [0] and book.queued == 0, (began, book)
 
     run(main())
