@@ -4,8 +4,9 @@
 VENV := .venv
 SECONDS ?= 10
 MINUTES ?= 30
-# What two minutes of the soak are in `make test`.
+# So much of the soak and of the fuzzing is in `make test`.
 BRIEF_MINUTES := 2
+BRIEF_FUZZ_SECONDS := 30
 # The first of these that can make an environment and compile for itself; `make PYTHON=/path/to/python` overrides.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
     $$p tests/packaging/usable.py >/dev/null 2>&1 && command -v $$p && break; done)
@@ -17,16 +18,17 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit packaging soak soak-briefly bench build format clean
+.PHONY: help demo test lint types unit packaging soak soak-briefly fuzz fuzz-briefly bench build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
-	@echo '  Options: SECONDS=10 (demo), MINUTES=30 and SOAK=--uvloop (soak), PYTHON=/path/to/python (after make clean), TESTS="tests/unit -k x" (unit)'
+	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), MINUTES=30 and SOAK=--uvloop (soak), TESTS="tests/unit -k x" (unit),'
+	@echo '           PYTHON=/path/to/python (after make clean)'
 
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
 	@exec $(PY) -m plexo demo --seconds $(SECONDS)
 
-test: lint types unit soak-briefly packaging ## everything that .ci/run checks
+test: lint types unit soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
 	$(STEP) 'all passed'
 
 lint: $(VENV)/with-lint ## style and format
@@ -59,6 +61,15 @@ soak: $(VENV)/compiled $(VENV)/with-test ## two processes, restarted at random, 
 soak-briefly: $(VENV)/compiled $(VENV)/with-test
 	$(STEP) 'soak, $(BRIEF_MINUTES) minutes'
 	@$(PY) -m tests.soak --minutes $(BRIEF_MINUTES) $(SOAK)
+
+# SECONDS has the demo's default, unless somebody gave it.
+fuzz_seconds = $(if $(filter file,$(origin SECONDS)),300,$(SECONDS))
+fuzz: $(VENV)/compiled $(VENV)/with-fuzz ## hostile bytes to every parser and to whole links, for SECONDS=300
+	@exec $(PY) -m tests.fuzz --seconds $(fuzz_seconds)
+
+fuzz-briefly: $(VENV)/compiled $(VENV)/with-fuzz
+	$(STEP) 'fuzz, $(BRIEF_FUZZ_SECONDS) seconds'
+	@$(PY) -m tests.fuzz --seconds $(BRIEF_FUZZ_SECONDS)
 
 bench: $(VENV)/compiled $(VENV)/with-bench ## measure
 	@exec $(PY) bench/run.py

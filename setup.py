@@ -23,7 +23,8 @@ WERROR = os.environ.get("PLEXO_WERROR", "") not in ("", "0")
 compile_args: list[str] = []
 link_args: list[str] = []
 if os.name == "posix":
-    compile_args += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
+    # Sanitizers need not be quick, and their builds are made often.
+    compile_args += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O1" if SANITIZE else "-O3", "-g0"]
     if WERROR:
         # Cython's own generated helpers may stay unused in a small module.
         compile_args += ["-Wall", "-Werror", "-Wno-unused-function"]

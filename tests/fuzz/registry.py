@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The targets by name: what each runs, what it starts from, and its share of the time."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from plexo._fast.envelope import build_envelope
+from plexo._proto.delivery import (
+    Done,
+    Failed,
+    Refused,
+    Reply,
+    encode_answer,
+    encode_ask,
+    encode_deliver,
+    encode_settle,
+)
+from plexo._proto.zmtp import encode_cancel, encode_frame, encode_ping, encode_pong, encode_subscribe
+from plexo._proto.zmtp_commands import encode_error, encode_ready
+from tests.fuzz import codecs, link, link_seeds, parsers
+from tests.reference.envelope import scatter_envelope
+from tests.support import GREETING, ready
+
+CORPUS = Path(__file__).with_name("corpus")
+MAX_BYTES = 2000
+
+
+class Target(NamedTuple):
+    """run: raises for a finding. seeds: inputs that are right, or nearly. words: what a mutator may put in."""
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Iterable[bytes]]
+    words: tuple[bytes, ...] = ()
+    share: int = 1
+
+
+def _frames() -> Iterable[bytes]:
+    yield from (b"", b"\x00\x01a", b"\x01\x00", b"\x04\x05", b"\x05\x00", b"\x08\x00")
+    yield from (b"\x02" + size.to_bytes(8, "big") + b"x" for size in (0, 1, 255, 256, 2**63 - 1, 2**63))
+
+
+def _envelopes() -> Iterable[bytes]:
+    rng = random.Random(1)
+    yield from (build_envelope(b"org.a.B", b"payload"), build_envelope(b"", b""))
+    for count in (1, 1, 2, 3, 5):
+        yield scatter_envelope(b"org.a.B", b"p" * 20, rng, count)
+
+
+def _tables() -> Iterable[bytes]:
+    yield b"\0\3abc\1\3abd\2\3abc\0\0\2\0"
+    yield b"".join(bytes([kind, 4]) + b"%04d" % number for number in range(40) for kind in (0, 3))
+
+
+def _command_bodies() -> Iterable[bytes]:
+    wires = (
+        encode_ping(30, b"context"), encode_pong(b"context"), encode_error("no"), encode_subscribe(b"org.", (3, 1)),
+        encode_cancel(b"org.", (3, 1)), encode_ready([("Socket-Type", b"SUB"), ("X-Plexo-Delivery", bytes(17))]),
+        encode_frame(b"\x04JOINgroup", command=True),
+    )  # fmt: skip
+    yield from (wire[2:] for wire in wires)
+    yield from (b"\x01org.", b"\x00org.", b"")
+
+
+def _delivery_bodies() -> Iterable[bytes]:
+    failed = Failed("ValueError", "no")
+    wires = (
+        encode_deliver(5, 2, b"envelope"), encode_ask(1, b"envelope"), encode_settle(5, Done()),
+        encode_settle(5, failed), encode_settle(1, Refused("nobody-reacts")), encode_answer(1, Reply(b"envelope")),
+        encode_answer(2, failed),
+    )  # fmt: skip
+    yield from (wire[2:] for wire in wires)
+    yield b"\x01" + bytes(16)
+
+
+def _repeats() -> Iterable[bytes]:
+    yield b"".join(bytes([101, lag, then]) for lag in (0, 3, 200) for then in (0, 1, 2, 1))
+    yield bytes([101, 0, 1, 100, 0, 1, 98, 0, 1, 255, 255, 0, 255, 0, 1])
+
+
+def _handshakes() -> Iterable[bytes]:
+    for role, peer in enumerate((b"PAIR", b"SUB", b"PUB", b"XSUB", b"XPUB")):
+        stream = GREETING + ready(peer)
+        yield bytes([role]) + stream + b"trailing"
+        yield bytes([role + 35]) + stream[:70]
+    yield b"\0" + GREETING + encode_error("go away")
+    yield (
+        b"\0"
+        + GREETING.replace(b"\x03\x01", b"\x03\0", 1)
+        + encode_ready([("Socket-Type", b"PAIR"), ("Identity", b"x" * 300)])
+    )
+
+
+def _subscription_moves() -> Iterable[bytes]:
+    for mode in (b"\0", b"\x80"):
+        yield mode + b"\2ab\1\3abc\2\2ab\2\0\2\1a\0\xffabcd"
+    yield b"".join(bytes([kind, 2]) + b"%02d" % number for number in range(12) for kind in (0, 1, 2))
+
+
+def _endpoints() -> Iterable[bytes]:
+    yield from (
+        b"tcp://127.0.0.1:5580",
+        b"tcp://[::1]:0",
+        b"ipc:///tmp/a",
+        b"ipc://@name",
+        b"tcp://host:65536",
+        b"x://",
+    )
+
+
+def _segment_tables() -> Iterable[bytes]:
+    rng = random.Random(2)
+    for count in (1, 2, 3):
+        yield scatter_envelope(b"a", b"b", rng, count)
+
+
+def _arrays() -> Iterable[bytes]:
+    yield from (bytes([choice]) + bytes(24) for choice in range(0, 48, 5))
+
+
+def _pickles() -> Iterable[bytes]:
+    for value in codecs.PARCELS:
+        yield from (pickle.dumps(value, protocol) for protocol in range(6))
+    yield b"cos\nsystem\n(S'true'\ntR."
+    yield b"c" + codecs.__name__.encode() + b"\nMood\n}S'CALM'\nI2\nsb."
+
+
+_POINTERS = tuple(
+    value.to_bytes(4, "little") for value in (1, 2, 6, 511, 512, 2**29, 2**31, 2**32 - 4, 2**32 - 1)
+)
+_PICKLE_WORDS = tuple(
+    f"c{module}\n{name}\n".encode()
+    for module, name in (
+        ("os", "system"), ("builtins", "getattr"), ("builtins", "eval"), ("copyreg", "_reconstructor"),
+        ("copyreg", "__newobj__"), ("builtins", "object"), ("builtins", "dict"), ("builtins", "type"),
+        ("zoneinfo", "ZoneInfo"), ("collections", "defaultdict"), ("types", "SimpleNamespace"),
+        ("msgspec._utils", "rebuild"), ("_codecs", "encode"),
+        *((codecs.__name__, name) for name in ("Parcel", "Mood", "Flags", "Point", "Inner", "Guarded")),
+    )
+)  # fmt: skip
+
+_PICKLE_CODES = tuple(bytes([code]) for code in (*b"(.0123FIJKMNRSTVXcdhijloqstuab}]e)", *range(0x80, 0x98)))
+
+TARGETS: dict[str, Target] = {
+    "commands": Target(parsers.commands, _command_bodies, (b"\x05READY", b"\x04PING", b"\x09SUBSCRIBE", b"\x05ERROR")),
+    "delivery": Target(parsers.delivery, _delivery_bodies, link_seeds.DELIVERY_WORDS),
+    "endpoints": Target(parsers.endpoints, _endpoints, (b"tcp://", b"ipc://", b"@", b"[::", b"]:", b":0", b"65535")),
+    "envelope": Target(parsers.envelope, _envelopes, _POINTERS, 2),
+    "frames": Target(parsers.frames, _frames),
+    "handshake": Target(parsers.handshake, _handshakes, (b"\x05READY", b"\x0bSocket-Type\0\0\0\x04", b"\x06", b"PAIR")),
+    "json": Target(
+        codecs.json,
+        lambda: [codecs.order_json.encode(each) for each in codecs.SAMPLES],
+        (b"null", b"1e999", b"\\ud800", *(f'"{name}":'.encode() for name in codecs.Order.__struct_fields__)),
+    ),
+    "link": Target(link.run, link_seeds.seeds, link_seeds.WORDS, 6),
+    "msgpack": Target(
+        codecs.msgpack,
+        lambda: [codecs.order_msgpack.encode(each) for each in codecs.SAMPLES],
+        (b"\xc0", b"\xdf", *(bytes([0xA0 + len(name)]) + name.encode() for name in codecs.Order.__struct_fields__)),
+    ),
+    "numpy": Target(codecs.numpy, _arrays),
+    "pickle": Target(codecs.pickle, _pickles, (*_PICKLE_WORDS, *_PICKLE_CODES), 3),
+    "repeats": Target(parsers.repeats, _repeats),
+    "segments": Target(parsers.segments, _segment_tables, _POINTERS),
+    "subscriptions": Target(parsers.subscriptions, _subscription_moves),
+    "topics": Target(parsers.topics, _tables),
+    "untyped": Target(codecs.untyped, lambda: [b"text", b"\xc3\xa9", b"[1,{}]", b"\x92\x01\x80"]),
+}  # fmt: skip
+
+
+def corpus(name: str) -> list[Path]:
+    """The inputs that are kept for a target, in a fixed order."""
+    return sorted(path for path in (CORPUS / name).glob("*") if path.is_file())
