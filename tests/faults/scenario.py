@@ -264,11 +264,16 @@ class Scenario:
 
     async def reckon(self) -> None:
         """Everything accepted is somewhere; what is said now arrives completely and in order."""
-        await self.until(self.still_speaking, REST_LIMIT_S, "those who were speaking have ended")
-        await self.until(self.not_at_rest, REST_LIMIT_S, "everything has arrived")
+        try:
+            await self.come_to_rest()
+        except Untrue:
+            if not self.stranger_may_be_stuck():
+                raise
+            await self.right.die(abruptly=True)
+            await self.begin(self.right)
+            self.note("a libzmq that was stuck is killed and starts again")
+            await self.come_to_rest()
         self.note("at rest")
-        if self.stranger is not None:
-            await self.acquaint()
         books.settle_accounts(self)
         for here, there in ((self.left, self.right), (self.right, self.left)):
             assert here.life is not None and there.life is not None
@@ -279,6 +284,19 @@ class Scenario:
         await self.until(self.not_at_rest, REST_LIMIT_S, "everything has arrived after healing")
         books.settle_accounts(self)
         self.note("all heard")
+
+    async def come_to_rest(self) -> None:
+        await self.until(self.still_speaking, REST_LIMIT_S, "those who were speaking have ended")
+        await self.until(self.not_at_rest, REST_LIMIT_S, "everything has arrived")
+        if self.stranger is not None:
+            await self.acquaint()
+
+    def stranger_may_be_stuck(self) -> bool:
+        """A bound PAIR of libzmq holds on to a connection that has ended until all of it is read. The next one it
+        accepts meanwhile, and throws away what comes on it, for good.
+        """
+        joint = self.joints[0]
+        return self.stranger is not None and joint.kind == "pair" and (joint, True) in self.right.ends
 
     async def acquaint(self) -> None:
         """What a stranger knows of its connections cannot be asked; say something until it is heard."""
