@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m tests.fuzz [--seconds N] [--target NAME ...]: fuzz every parser and a whole link.
 
-Half of the time goes to the modules as they are, half to a build with sanitizers (--sanitize: all of it; --plain:
-none of it). Each target runs in a process of its own, for its share of the time. A finding ends with the path of its
-input and the command that runs it again; put the input into tests/fuzz/corpus/<target>/regression-<what> together with
-the fix.
+Half of the time goes to the modules as they are, half to what is compiled, built with sanitizers (--sanitize: all of
+it; --plain: none). Each target runs in a process of its own, for its share of the time. A finding ends with the path
+of its input and the command that runs it again; put the input into tests/fuzz/corpus/<target>/regression-<what>
+together with the fix.
 
 --keep afterwards minimises corpus, seeds and what was found into tests/fuzz/corpus/. What was found is in build/fuzz/.
 """
@@ -232,15 +232,22 @@ def main() -> int:
     if not has_atheris():
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         print(f"no atheris here for Python {version}: blind mutations of the corpus instead")
-    kinds = [False] if chosen.plain else [True] if chosen.sanitize else [False, True]
-    if True in kinds:
+    # One that was asked for by name is run sanitized, too.
+    wanted = [(name, True) for name in names if chosen.target or TARGETS[name].sanitized]
+    if chosen.plain or not chosen.sanitize:
+        wanted = [(name, False) for name in names] + ([] if chosen.plain else wanted)
+    if any(is_sanitized for _, is_sanitized in wanted):
         started = time.monotonic()
         sanitized.build(BUILD / "sanitized")
         by = "clang, guided" if sanitized.guided() else "gcc; no clang or no atheris, so blind"
         print(f"sanitized build ({by}): {time.monotonic() - started:.0f} s", flush=True)
-    shares = sum(TARGETS[name].share for name in names) * len(kinds)
-    each = chosen.seconds * chosen.jobs / shares
-    jobs = [Job(name, each * TARGETS[name].share, kind) for kind in kinds for name in names]
+    # Half of the time for each of the two.
+    jobs = []
+    for kind in (False, True):
+        mine = [name for name, is_sanitized in wanted if is_sanitized is kind]
+        shares = sum(TARGETS[name].share for name in mine) * (2 if len(wanted) > len(mine) else 1)
+        each = chosen.seconds * chosen.jobs / max(1, shares)
+        jobs += [Job(name, each * TARGETS[name].share, kind) for name in mine]
     results = perform_all(jobs, chosen.jobs, chosen.seed)
     bad = [result for result in results if result.status]
     runs = sum(result.runs for result in results)

@@ -31,12 +31,17 @@ MAX_BYTES = 2000
 
 
 class Target(NamedTuple):
-    """run: raises for a finding. seeds: inputs that are right, or nearly. words: what a mutator may put in."""
+    """run: raises for a finding. seeds: inputs that are right, or nearly. words: what a mutator may put in.
+
+    sanitized: it runs modules of ours that are compiled, or (pickle) may ask for as much memory as it is told, which
+    the address sanitizer refuses beyond reason.
+    """
 
     run: Callable[[bytes], None]
     seeds: Callable[[], Iterable[bytes]]
     words: tuple[bytes, ...] = ()
     share: int = 1
+    sanitized: bool = False
 
 
 def _frames() -> Iterable[bytes]:
@@ -149,26 +154,26 @@ TARGETS: dict[str, Target] = {
     "commands": Target(parsers.commands, _command_bodies, (b"\x05READY", b"\x04PING", b"\x09SUBSCRIBE", b"\x05ERROR")),
     "delivery": Target(parsers.delivery, _delivery_bodies, link_seeds.DELIVERY_WORDS),
     "endpoints": Target(parsers.endpoints, _endpoints, (b"tcp://", b"ipc://", b"@", b"[::", b"]:", b":0", b"65535")),
-    "envelope": Target(parsers.envelope, _envelopes, _POINTERS, 2),
-    "frames": Target(parsers.frames, _frames),
+    "envelope": Target(parsers.envelope, _envelopes, _POINTERS, 2, sanitized=True),
+    "frames": Target(parsers.frames, _frames, sanitized=True),
     "handshake": Target(parsers.handshake, _handshakes, (b"\x05READY", b"\x0bSocket-Type\0\0\0\x04", b"\x06", b"PAIR")),
     "json": Target(
         codecs.json,
         lambda: [codecs.order_json.encode(each) for each in codecs.SAMPLES],
         (b"null", b"1e999", b"\\ud800", *(f'"{name}":'.encode() for name in codecs.Order.__struct_fields__)),
     ),
-    "link": Target(link.run, link_seeds.seeds, link_seeds.WORDS, 6),
+    "link": Target(link.run, link_seeds.seeds, link_seeds.WORDS, 6, sanitized=True),
     "msgpack": Target(
         codecs.msgpack,
         lambda: [codecs.order_msgpack.encode(each) for each in codecs.SAMPLES],
         (b"\xc0", b"\xdf", *(bytes([0xA0 + len(name)]) + name.encode() for name in codecs.Order.__struct_fields__)),
     ),
     "numpy": Target(codecs.numpy, _arrays),
-    "pickle": Target(codecs.pickle, _pickles, (*_PICKLE_WORDS, *_PICKLE_CODES), 3),
+    "pickle": Target(codecs.pickle, _pickles, (*_PICKLE_WORDS, *_PICKLE_CODES), 3, sanitized=True),
     "repeats": Target(parsers.repeats, _repeats),
     "segments": Target(parsers.segments, _segment_tables, _POINTERS),
     "subscriptions": Target(parsers.subscriptions, _subscription_moves),
-    "topics": Target(parsers.topics, _tables),
+    "topics": Target(parsers.topics, _tables, sanitized=True),
     "untyped": Target(codecs.untyped, lambda: [b"text", b"\xc3\xa9", b"[1,{}]", b"\x92\x01\x80"]),
 }  # fmt: skip
 
