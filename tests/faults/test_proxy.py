@@ -164,7 +164,8 @@ def test_narrow_connections_hold_little_and_still_pass_everything() -> None:
                 with contextlib.suppress(BlockingIOError):
                     while taken < 10_000_000:
                         taken += sink.send(DATA)
-                assert taken < 300_000
+                # A wide one takes four million; how much less this is, is up to the kernel.
+                assert taken < 1_500_000
                 flow.resume()
                 assert len(await read(source, taken)) == taken
                 await passes(sink, source)
