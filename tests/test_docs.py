@@ -200,10 +200,15 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
     from plexo._fast.books import MAX_TALLIES
     from plexo._fast.dispatch import DEFAULT_QUEUE
     from plexo._fast.envelope import MAX_PAYLOAD, MAX_SEGMENTS
+    from plexo._fast.sending import MAX_FORWARD_WAITING
+    from plexo._proto import delivery
     from plexo._proto.subscriptions import MAX_TOPIC_BYTES, MAX_TOPICS
     from plexo._proto.zmtp_handshake import MAX_HANDSHAKE_COMMAND
     from plexo.codec.pickle_codec import _MAX_NESTED_TUPLES
     from plexo.ganglion import zmtp
+    from plexo.ganglion.base import DEAD_LETTER_QUEUE
+    from plexo.ganglion.channel import MAX_UNREAD_OUTCOMES
+    from plexo.ganglion.events import MAX_EVENTS
 
     rows = dict(re.findall(r"^\| (`.+?) \| (.+?) \|", (ROOT / "SECURITY.md").read_text(), re.MULTILINE))
     expected = {
@@ -218,6 +223,13 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
         "`MAX_TOPICS`, `MAX_TOPIC_BYTES`": f"{MAX_TOPICS:,} prefixes of {MAX_TOPIC_BYTES:,} bytes",
         "`ENVELOPE_MAX_SEGMENTS`": f"{MAX_SEGMENTS} segments",
         "`ENVELOPE_MAX_PAYLOAD`": f"{MAX_PAYLOAD:,} bytes",
+        "`WINDOW_IDS`, `WINDOW_BYTES`": f"{delivery.WINDOW_IDS} messages, {delivery.WINDOW_BYTES >> 20} MiB",
+        "`MAX_SESSIONS`": f"{delivery.MAX_SESSIONS} senders",
+        "`MAX_REQUESTS`": f"{delivery.MAX_REQUESTS} questions",
+        "`MAX_UNREAD_OUTCOMES`": f"{MAX_UNREAD_OUTCOMES} outcomes",
+        "`MAX_FORWARD_WAITING`": f"{MAX_FORWARD_WAITING} forwarded messages",
+        "`DEAD_LETTER_QUEUE`": f"{DEAD_LETTER_QUEUE.messages} dead letters",
+        "`MAX_EVENTS`": f"{MAX_EVENTS} link events",
         "`MAX_TALLIES`": f"{MAX_TALLIES} kinds",
         "`_MAX_NESTED_TUPLES`": f"{_MAX_NESTED_TUPLES}",
     }

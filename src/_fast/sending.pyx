@@ -21,9 +21,9 @@ from plexo.statistics import Cause
 cdef object QUEUE_FULL = Cause.QUEUE_FULL
 cdef object SUPERSEDED = Cause.SUPERSEDED
 
-cdef enum:
-    # Forwarded messages, which no sender waits with, that are kept under `block` while a pair has no room or no peer.
-    MAX_FORWARD_WAITING = 1000
+# Forwarded messages, which no sender waits with, that are kept under `block` while a link has no room or no peer is there.
+MAX_FORWARD_WAITING = 1000
+cdef Py_ssize_t _max_forward_waiting = MAX_FORWARD_WAITING
 
 
 cdef class Outlet(Source):
@@ -58,7 +58,7 @@ cdef class Sending:
         cdef tuple entry = (len(payload), synapse, payload)
         cdef tuple before
         if rule == BLOCK:
-            full = backlog.count >= MAX_FORWARD_WAITING
+            full = backlog.count >= _max_forward_waiting
         elif rule == REJECT or rule == DROP_NEWEST:
             full = backlog.full(0, 0) if link is None else backlog.full(link.outbox.waiting(), link.outbox.queued_bytes)
         if rule == REJECT and full:

@@ -12,6 +12,8 @@ from plexo.ganglion.connection import Connection
 from plexo.ganglion.zmtp import GanglionZmtp
 from plexo.statistics import Cause
 
+MAX_FORWARD_WAITING: int
+
 @disjoint_base
 class Outlet(Source):
     @property
