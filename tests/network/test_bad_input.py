@@ -441,7 +441,7 @@ def test_what_a_peer_sends_cannot_break_a_log_line(caplog: pytest.LogCaptureFixt
             peer = await in_thread(lambda: RawPeer(ganglion.port or 0))
             forged = pickle.dumps(Tick(1)).replace(b"Tick", b"\nT\x1bk")
             await in_thread(lambda: peer.socket.sendall(envelope(forged, picky.topic)))
-            await until(lambda: ganglion.stats().neurons[picky.name].undecodable)
+            await until(lambda: ganglion.stats().neurons[picky.name].receiving.dropped.get(Cause.UNDECODABLE))
             peer.close()
 
     run(main())
