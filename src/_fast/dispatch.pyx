@@ -245,17 +245,17 @@ cdef class Fanout(Place):
         """`deliver` for Python callers: None, or an awaitable."""
         return self.deliver(data, reaction_id)
 
-    def receive(self, data, reaction_id=None):
+    def receive(self, data, reaction_id=None, Source source=None):
         """`post` for Python callers: nobody waits, errors are reported."""
         cdef TaskPool pool = None
         if running_loop() is None:
-            self.post(data, reaction_id, None, None, None, None)
+            self.post(data, reaction_id, None, None, source, None)
             return
         pool = current_pool()
         entered, previous = pool.entered, pool.previous
         pool.entered = None
         try:
-            self.post(data, reaction_id, None, pool, None, None)
+            self.post(data, reaction_id, None, pool, source, None)
         finally:
             pool.finish()
             pool.entered = entered

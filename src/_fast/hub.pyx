@@ -422,8 +422,3 @@ cdef class Line(Outlet):
     def reading_now(self):
         """Whether this side takes what arrives; not while a reactant's queue is full."""
         return self.reading
-
-    @property
-    def unsent_messages(self):
-        """Messages not wholly with the system."""
-        return self.outbox.waiting()

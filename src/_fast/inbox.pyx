@@ -13,7 +13,6 @@ from plexo._fast.queues cimport BLOCK, DROP_NEWEST, DROP_OLDEST, LATEST, REJECT,
 from plexo.exceptions import Closed, QueueFull
 from plexo.statistics import Cause
 
-cdef object CLOSED = Cause.CLOSED
 cdef object QUEUE_FULL = Cause.QUEUE_FULL
 cdef object REACTANT_ERROR = Cause.REACTANT_ERROR
 cdef object REMOVED = Cause.REMOVED

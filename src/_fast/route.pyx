@@ -79,7 +79,7 @@ cdef class Arrival(Port):
         try:
             if route.inside:
                 visited_by(reaction_id).add(route.plexus)
-                route.spread_inside(data, reaction_id)
+                route.spread_inside(data, reaction_id, source)
             if local.count:
                 self.to_local(data, reaction_id, completion, pool, source, payload)
         finally:
@@ -290,7 +290,7 @@ cdef class Route:
             for ganglion in self.inside:
                 if ganglion not in visited:
                     handed += ganglion._receivers(self.neuron)
-            self.spread_inside(data, reaction_id)
+            self.spread_inside(data, reaction_id, None)
         if self.local.count:
             self.local.deliver_now(data, given)
         self.handed = handed
@@ -307,22 +307,22 @@ cdef class Route:
                     payload = self.encoded(data)
                 visited.add(synapse.owner)
                 synapse.forward(payload, source)
-        self.spread_inside(data, reaction_id)
+        self.spread_inside(data, reaction_id, source)
         return 0
 
-    cdef int spread_inside(self, object data, object reaction_id) except -1:
+    cdef int spread_inside(self, object data, object reaction_id, Source source) except -1:
         visited = visited_by(reaction_id)
         for ganglion in self.inside:
             if ganglion not in visited:
                 visited.add(ganglion)
-                ganglion._enter_posted(data, self.neuron, reaction_id)
+                ganglion._enter_posted(data, self.neuron, reaction_id, source)
         return 0
 
-    def pass_on(self, data, reaction_id):
+    def pass_on(self, data, reaction_id, source):
         """Another plexus received `data` and passes it through this one; nobody waits."""
         visited_by(reaction_id).add(self.plexus)
-        self.spread(data, reaction_id, None)
-        self.local.receive(data, reaction_id)
+        self.spread(data, reaction_id, source)
+        self.local.receive(data, reaction_id, source)
 
 
 cdef class Exchange:

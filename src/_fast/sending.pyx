@@ -9,10 +9,10 @@ has one backlog for all its links, one after another: it also keeps what came wh
 
 from libc.stdint cimport uint64_t
 
-from plexo._fast.books cimport Ledger, Tally, tick
+from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Source
 from plexo._fast.outbox cimport Outbox
-from plexo._fast.queues cimport BLOCK, DROP_NEWEST, DROP_OLDEST, LATEST, REJECT, Queue, Waiting
+from plexo._fast.queues cimport BLOCK, DROP_NEWEST, DROP_OLDEST, LATEST, REJECT, Waiting
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.outbox import census_of
 from plexo.exceptions import QueueFull

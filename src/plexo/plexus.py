@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 from uuid import UUID
 
-from plexo._fast.completion import Target
+from plexo._fast.completion import Source, Target
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
 from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES, Queue, as_queue
 from plexo._fast.route import Exchange, Route
@@ -348,11 +348,13 @@ class Plexus(Exchange, GanglionBase):
         """Another plexus sends through here."""
         return self._take_pending()[0] if self._send(data, neuron, reaction_id) is None else None
 
-    def _enter_posted(self, data: object, neuron: Neuron[Any], reaction_id: UUID) -> None:
+    def _enter_posted(
+        self, data: object, neuron: Neuron[Any], reaction_id: UUID, source: Source | None
+    ) -> None:
         """Another plexus passes on what it received; nobody waits."""
         route = self._get_route(neuron)
         if route is not None:
-            route.pass_on(data, reaction_id)
+            route.pass_on(data, reaction_id, source)
 
     def _receivers(self, neuron: Neuron[Any]) -> int:
         route = self._get_route(neuron)

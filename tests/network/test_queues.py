@@ -495,3 +495,41 @@ def test_what_comes_while_a_plexus_closes_does_not_wait_for_its_reactants() -> N
         assert began == [0] and book.queued == 0, (began, book)
 
     run(main())
+
+
+@pytest.mark.parametrize("inner", ["bus", "plexus", "plexus on the bus"])
+def test_a_full_reactant_behind_other_ganglia_stops_the_link_too(inner: str) -> None:
+    async def main() -> None:
+        left = pair()
+        right = to(left, send_queue=Queue("block", bytes=100_000))
+        bus = GanglionInproc()
+        deep = Plexus([bus] if inner == "plexus on the bus" else [])
+        outer = Plexus([left, deep if inner == "plexus" else bus])
+        holder: Any = bus if inner == "bus" else deep
+        gate = asyncio.Event()
+        got: list[int] = []
+
+        async def wait(data: Blob) -> None:
+            await gate.wait()
+            got.append(len(data.data))
+
+        async with outer, deep, Plexus([right]) as sender:
+            await outer.adapt(blob)
+            await holder.react(blob, [wait], queue=Queue("block", messages=5))
+            await sender.adapt(blob)
+
+            async def flood() -> None:
+                for _ in range(400):
+                    await sender.transmit(Blob(bytes(100_000)))
+
+            flooding = asyncio.create_task(flood())
+            await until(lambda: holder.stats().neurons[blob.name].receiving.queued == 6)
+            await asyncio.sleep(0.05)
+            assert holder.stats().neurons[blob.name].receiving.queued == 6
+            assert not flooding.done()
+            gate.set()
+            await until(lambda: len(got) == 400)
+            await flooding
+            assert holder.stats().balanced and checked(left).balanced
+
+    run(main())

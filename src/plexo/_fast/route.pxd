@@ -28,7 +28,7 @@ cdef class Route:
     cdef object transmit_tracked(self, object data, object reaction_id)
     cdef int transmit_now(self, object data, object reaction_id) except -1
     cdef int spread(self, object data, object reaction_id, Source source) except -1
-    cdef int spread_inside(self, object data, object reaction_id) except -1
+    cdef int spread_inside(self, object data, object reaction_id, Source source) except -1
 
 
 cdef class Exchange:

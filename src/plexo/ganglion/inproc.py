@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
+from plexo._fast.completion import Source
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
 from plexo._fast.queues import Queue, as_queue
 from plexo.dendrite import add_all
@@ -125,9 +126,11 @@ class GanglionInproc(GanglionBase):
         """A plexus sends through here."""
         return self._find(neuron).fanout.transmit(data, reaction_id)
 
-    def _enter_posted(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> None:
-        """A plexus passes on what it received; nobody waits."""
-        self._find(neuron).fanout.receive(data, reaction_id)
+    def _enter_posted(
+        self, data: object, neuron: Neuron[Any], reaction_id: UUID | None, source: Source | None
+    ) -> None:
+        """A plexus passes on what it received; nobody waits, and a full reactant stops the link (`source`)."""
+        self._find(neuron).fanout.receive(data, reaction_id, source)
 
     def __repr__(self) -> str:
         return f"<GanglionInproc, {len(self._synapses)} neurons>"

@@ -167,7 +167,7 @@ class GanglionZmqTcpPair(GanglionZmtp):
             self._requests.unlinked(channel)
         # What ends no message is our side of the hand-shake, to a peer that was gone before it could be sent.
         self._unsent.extend(each for each in unsent if each[1])
-        self._write_off(connection, [], Cause.UNSENT)
+        self._close_book(connection)
         super().ended(connection, was_up, unsent, cause, why)
 
     def _unsent_wires(self) -> list[Any]:

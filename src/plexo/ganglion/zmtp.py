@@ -337,13 +337,11 @@ class GanglionZmtp(GanglionExternalBase):
         return self.hub.waiting_messages
 
     def _write_off(self, connection: Connection, unsent: list[Any], cause: Cause) -> int:
-        """A link is gone for good: what it had accepted and not sent is lost, and its book is closed."""
+        """A subscriber is gone: what its link had accepted and not sent is lost, and its book is closed."""
         link = connection.link
         if link is None:
             return 0
-        lost = self.hub.write_off(unsent, cause, link)
-        if not self.hub.is_pair:
-            lost += link.drop_backlog(cause)
+        lost = self.hub.write_off(unsent, cause, link) + link.drop_backlog(cause)
         self._close_book(connection)
         return lost
 
