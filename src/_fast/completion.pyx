@@ -5,7 +5,7 @@ import asyncio
 import sys
 from asyncio import CancelledError
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from plexo._fast.books cimport Ledger, Tally
 from plexo._fast.tasks cimport TaskPool, Work
@@ -40,6 +40,10 @@ cdef class Place:
 
     cdef int failed(self, object error, object reactant, Source source, object data, object payload) except -1:
         self.count(REACTANT_ERROR, source, 1)
+        return self.tell_failed(error, reactant, source, data, payload)
+
+    cdef int tell_failed(self, object error, object reactant, Source source, object data, object payload) except -1:
+        """`failed`, for what is counted already."""
         if self.owner is not None:
             self.owner._reactant_failed(error, reactant, self.neuron, "" if source is None else source.host, data,
                                         payload)
@@ -140,6 +144,15 @@ cdef class Target(Work):
         `payload` is what `data` was decoded from; None for a local message.
         """
         return 0
+
+    cdef Py_ssize_t room(self) noexcept:
+        """Messages, at least 1, that `take_records` is given at most."""
+        return 1
+
+    cdef int take_records(self, const uint8_t *data, size_t stride, Py_ssize_t count, TaskPool pool,
+                          Source source) except -1:
+        """Take so many messages of `record_bytes` each, undecoded and `stride` bytes apart, as `offer` takes one."""
+        raise NotImplementedError("this receiver takes no records")
 
     cdef bint refuses(self):
         """Whether a sender would have to wait, or be refused, now."""

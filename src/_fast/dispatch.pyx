@@ -109,6 +109,14 @@ cdef class Fanout(Place):
             else:
                 self.remove_target(target)
 
+    def takers(self):
+        """All receivers, where each of them takes records undecoded; else None."""
+        cdef Target target
+        for target in self.targets:
+            if target.record_bytes == 0:
+                return None
+        return self.targets or None
+
     cdef int add_target(self, Target target) except -1:
         self.targets = (*self.targets, target)
         self.count = len(self.targets)

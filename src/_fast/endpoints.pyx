@@ -92,6 +92,20 @@ cdef class PairSynapse(Synapse):
             memset(room + head_size + size, 0, padding)
         return 0
 
+    cdef int prepare_records(self) except -1:
+        cdef size_t head_size = <size_t>len(self.head)
+        cdef size_t body = head_size + self.record_bytes + envelope_padding(self.record_bytes)
+        cdef size_t header = frame_header_size(body)
+        cdef bytes head
+        if self.record_bytes < BIG_PAYLOAD and body <= self.hub.max_frame_bytes:
+            head = PyBytes_new(header + head_size)
+            frame_write(<uint8_t *>PyBytes_AS_STRING(head), 0, body)
+            memcpy(PyBytes_AS_STRING(head) + header, <const char *>self.head, head_size)
+            envelope_patch(<uint8_t *>PyBytes_AS_STRING(head) + header, head_size, self.record_bytes)
+            self.record_stride = header + body
+            self.record_head = head
+        return 0
+
     cdef int push(self, bytes payload) except -1:
         cdef Line link = self.hub.pair_link
         self.lay_out(link, payload)
@@ -157,6 +171,13 @@ cdef class PubSynapse(Synapse):
         self.hub = hub
         self.head = (<const char *>header)[:frame_write(header, FLAG_MORE, size)] + self.topic
         self.subscribers = ()
+
+    cdef int prepare_records(self) except -1:
+        cdef uint8_t header[MAX_HEADER]
+        if self.record_bytes < BIG_PAYLOAD and self.record_bytes <= self.hub.max_frame_bytes:
+            self.record_head = self.head + (<const char *>header)[:frame_write(header, 0, self.record_bytes)]
+            self.record_stride = <size_t>len(self.record_head) + self.record_bytes
+        return 0
 
     def set_subscribers(self, links):
         """The links whose peers subscribed to this topic now."""

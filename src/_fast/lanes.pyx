@@ -31,7 +31,7 @@ cdef double HALT_PAUSE_S = 0.05
 cdef class Lane(Inbox):
     """One reactant with its queue."""
 
-    def __cinit__(self, Place place, reactant, queue):
+    def __cinit__(self, Place place, reactant, queue, *args):
         self.arity = reactant_arity(reactant)
         self.wants_reaction = self.arity == 3
 

@@ -7,13 +7,17 @@ Nothing is made for a message nobody reacts to; nothing is decoded where only ra
 from types import GenericAlias
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint64_t
 
 from plexo._fast.books cimport Ledger, tick
-from plexo._fast.completion cimport Completion, Source
+from plexo._fast.completion cimport Completion, Source, Target
 from plexo._fast.queues cimport Queue
 from plexo._fast.dispatch import DEFAULT_QUEUE
 from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
 from plexo.statistics import Cause, NeuronStats
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef object IGNORED = Cause.IGNORED
 cdef object UNDECODABLE = Cause.UNDECODABLE
@@ -84,7 +88,50 @@ cdef class Synapse:
             self.typed.tally.add(cause, self.name, "" if source is None else source.host, 1)
         return 0
 
+    def set_takers(self, Target port, tuple takers):
+        """From now on `takers` get messages of their `record_bytes` undecoded, past `port`; None: nobody does.
+
+        Only while `port` is all that wants this neuron here; else, and for messages of another size, they get what is
+        decoded through it.
+        """
+        cdef Target taker
+        self.takers = None
+        self.record_head = None
+        if takers:
+            self.record_bytes = (<Target>takers[0]).record_bytes
+            self.takers_port = port
+            self.prepare_records()
+            self.takers = takers
+
+    cdef int prepare_records(self) except -1:
+        """Say in record_head and record_stride how messages of record_bytes look on the wire; a transport that can does."""
+        return 0
+
+    cdef bint takes_records(self) noexcept:
+        return self.takers is not None and self.raw.count == 0 and self.typed.count == 1
+
+    cdef Py_ssize_t room_for_records(self) noexcept:
+        cdef Target taker
+        cdef Py_ssize_t room = PY_SSIZE_T_MAX
+        for taker in self.takers:
+            room = min(room, taker.room())
+        return room
+
+    cdef int receive_records(self, const uint8_t *data, size_t stride, Py_ssize_t count, TaskPool pool,
+                             Source source) except -1:
+        """So many messages, `stride` bytes apart, no more than there was room for."""
+        cdef Target taker
+        self.received += <uint64_t>count
+        source.receiving.delivered += <uint64_t>count
+        self.takers_port.ledger.accepted += <uint64_t>count
+        self.takers_port.ledger.delivered += <uint64_t>count
+        for taker in self.takers:
+            taker.take_records(data, stride, count, pool, source)
+        return 0
+
     cdef int receive(self, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1:
+        if size == self.record_bytes and self.takes_records():
+            return self.receive_records(data, size, 1, pool, source)
         if self.typed.count == 0 and self.raw.count == 0:
             tick(self.received)
             return self.drop_unwanted(IGNORED, source)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.books cimport Ledger, Tally
 from plexo._fast.tasks cimport TaskPool, Work
 
@@ -14,6 +14,7 @@ cdef class Place:
     cdef int settle_in(self, object neuron, object owner) except -1
     cdef int count(self, object cause, Source source, uint64_t count) except -1
     cdef int failed(self, object error, object reactant, Source source, object data, object payload) except -1
+    cdef int tell_failed(self, object error, object reactant, Source source, object data, object payload) except -1
 
 
 cdef class Source:
@@ -48,7 +49,12 @@ cdef class Target(Work):
     cdef readonly object reactant
     cdef bint wants_reaction
     cdef readonly Ledger ledger
+    # Where it takes messages of this size undecoded, see `take_records`; else 0.
+    cdef readonly size_t record_bytes
     cdef Py_ssize_t queued(self) noexcept
+    cdef Py_ssize_t room(self) noexcept
+    cdef int take_records(self, const uint8_t *data, size_t stride, Py_ssize_t count, TaskPool pool,
+                          Source source) except -1
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
                    Source source, object payload) except -1
     cdef bint refuses(self)

@@ -16,12 +16,15 @@ cdef class Link(Line):
     cdef uint64_t big_size
     cdef uint8_t big_flags
     cdef Synapse target
+    # Whose messages came last, where they are taken undecoded: more of the same are likely to follow.
+    cdef Synapse running
     cdef int part
     cdef bint bad
     # The beginning of a topic that no neuron here has, until its message has ended.
     cdef bytes unknown
     cdef int save(self, const uint8_t *data, size_t size) except -1
     cdef int parse(self, const uint8_t *data, size_t size) except -1
+    cdef size_t take_run(self, const uint8_t *data, size_t size, size_t position) except? 0
     cdef int begin_big(self, const uint8_t *data, size_t have, uint64_t size, uint8_t flags) except -1
     cdef int read_big(self) except -1
     cdef bint holds_frame(self) noexcept

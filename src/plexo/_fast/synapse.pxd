@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.books cimport Ledger
-from plexo._fast.completion cimport Source
+from plexo._fast.completion cimport Source, Target
 from plexo._fast.dispatch cimport Fanout
 from plexo._fast.tasks cimport TaskPool
 
@@ -23,6 +23,18 @@ cdef class Synapse:
     cdef Ledger sending
     # Peers that the last `send` or `forward` handed its message to.
     cdef readonly Py_ssize_t handed
+    # Where everybody who wants this neuron takes its messages undecoded, as records of one size: these, the port whose
+    # book they pass, and, where runs of them can be told by it, what each begins with on the wire and how long it is.
+    cdef tuple takers
+    cdef Target takers_port
+    cdef size_t record_bytes
+    cdef bytes record_head
+    cdef size_t record_stride
+    cdef bint takes_records(self) noexcept
+    cdef Py_ssize_t room_for_records(self) noexcept
+    cdef int receive_records(self, const uint8_t *data, size_t stride, Py_ssize_t count, TaskPool pool,
+                             Source source) except -1
+    cdef int prepare_records(self) except -1
     cdef int receive(self, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1
     cdef int receive_bytes(self, object payload, object settled, TaskPool pool, Source source) except -1
     cdef int drop_unwanted(self, object cause, Source source) except -1

@@ -51,7 +51,29 @@ class NumpyCodec(BoundCodec):
                 f"shape: {shape} has rows of no bytes, so their number cannot be told from a message"
             )
         self._wire_shape: tuple[int, ...] = (-1, *fixed) if self._any_length else tuple(fixed)
+        # Elements of an array of records are no arrays, and are sent like some.
+        self.value_types: tuple[type, ...] = (numpy.generic,) if self.shape == () else ()
         self._bind(self._to_bytes, self._from_bytes)
+
+    @property
+    def record_bytes(self) -> int:
+        """The size of every message, where all have the same; else 0.
+
+        Such messages are records: batches and `collect` copy them from the network into one array, without decoding each. Not
+        those of a subclass with an `encode` or `decode` of its own.
+        """
+        own = type(self)
+        plain = own.encode is BoundCodec.encode and own.decode is BoundCodec.decode
+        return 0 if self._any_length or not plain else self._row_bytes
+
+    def from_records(self, buffer: Any, start: int, count: int) -> Any:
+        """An array over `count` records that lie in `buffer` from record `start` on; its first axis counts them."""
+        shape = (count, *self._wire_shape)
+        if count == 0:
+            return self._numpy.empty(shape, self.dtype)
+        items = count * (self._row_bytes // self.dtype.itemsize)
+        flat = self._numpy.frombuffer(buffer, self.dtype, items, start * self._row_bytes)
+        return flat.reshape(shape) if self._wire_shape else flat
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` is an array of this dtype and shape."""

@@ -95,9 +95,8 @@ class Neuron(Generic[UnencodedType]):
         self.name = self.namespace.with_suffix((self.type_name_alias, codec.name))
         self.topic = _checked_topic(self.name)
         self._hash = hash(self.name)
-        self.instance_types = instance_types(_type)
-
         bound: Any = codec.for_type(_type) if hasattr(codec, "for_type") else codec
+        self.instance_types = (*instance_types(_type), *getattr(bound, "value_types", ()))
         if not TYPE_CHECKING:
             self.encode = bound.encode
             self.decode = bound.decode

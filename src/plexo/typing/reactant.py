@@ -14,7 +14,7 @@ from uuid import UUID
 from plexo.neuron.neuron import Neuron
 from plexo.typing import EncodedType, UnencodedType
 
-__all__ = ["RawReactant", "Reactant", "ReactantDecorator"]
+__all__ = ["BatchDecorator", "RawReactant", "Reactant", "ReactantDecorator"]
 
 Result = TypeVar("Result")
 
@@ -46,3 +46,25 @@ class ReactantDecorator(Protocol[UnencodedType]):
     def __call__(
         self, reactant: Callable[[UnencodedType, Neuron[UnencodedType], UUID | None], Result], /
     ) -> Callable[[UnencodedType, Neuron[UnencodedType], UUID | None], Result]: ...
+
+
+class BatchDecorator(Protocol[UnencodedType]):
+    """What `Plexus.on(..., batch=True)` gives. The function gets a list of values; where the values are arrays of one size,
+    one array; with columns=True a dict of arrays."""
+
+    @overload
+    def __call__(
+        self, reactant: Callable[[list[UnencodedType]], Result], /
+    ) -> Callable[[list[UnencodedType]], Result]: ...
+    @overload
+    def __call__(
+        self, reactant: Callable[[UnencodedType], Result], /
+    ) -> Callable[[UnencodedType], Result]: ...
+    @overload
+    def __call__(
+        self, reactant: Callable[[dict[str, Any]], Result], /
+    ) -> Callable[[dict[str, Any]], Result]: ...
+    @overload
+    def __call__(
+        self, reactant: Callable[[Any, Neuron[UnencodedType]], Result], /
+    ) -> Callable[[Any, Neuron[UnencodedType]], Result]: ...
