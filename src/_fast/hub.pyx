@@ -51,12 +51,13 @@ cdef double monotonic() noexcept:
 cdef class Hub(Sending):
     """What the links of one ganglion share: topics, event loop, receive buffer, limits, and who waits to send."""
 
-    def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, Queue send_queue):
+    def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, Queue send_queue, double busy_poll_s=0):
         self.owner = owner
         self.topics = topics
         self.is_pair = is_pair
         self.max_frame_bytes = max_frame_bytes
         self.send_queue = send_queue
+        self.busy_poll_s = busy_poll_s
         self.tally = owner._tally
         self.backlog = Waiting.__new__(Waiting, send_queue)
         self.dirty = []
@@ -89,6 +90,9 @@ cdef class Hub(Sending):
         if self.flush_handle is not None:
             self.flush_handle.cancel()
             self.flush_handle = None
+        if self.awake_handle is not None:
+            self.awake_handle.cancel()
+            self.awake_handle = None
         # What they hold is sent when they are started again; a list left here would keep the next flush from its turn.
         for link in self.dirty:
             link.is_dirty = False
@@ -134,7 +138,7 @@ cdef class Hub(Sending):
         self.links = []
         self.dirty = []
         self.pair_link = None
-        self.loop = self.pool = self.flush_handle = None
+        self.loop = self.pool = self.flush_handle = self.awake_handle = None
         self.seen_at = 0
         self.waiting = deque()
 
@@ -162,6 +166,8 @@ cdef class Hub(Sending):
         True where a full buffer went out.
         """
         cdef double now = self.now
+        if self.busy_poll_s > 0:
+            self.stay_awake(now)
         if link.outbox.queued_bytes >= FLUSH_BYTES and not link.writing:
             link.flush()
             return True
@@ -183,6 +189,22 @@ cdef class Hub(Sending):
                 self.flush_handle = self.loop.call_soon(self.flush_dirty)
         self.dirty.append(link)
         return False
+
+    cdef int stay_awake(self, double now) except -1:
+        """A message came or went: let the event loop look for the next without sleeping, for a while.
+
+        To be woken costs more than everything else about a lone message. Only a turn of the loop is asked for, again and
+        again, so that whatever else it serves gets its turns too.
+        """
+        self.awake_until = now + self.busy_poll_s
+        if self.awake_handle is None and self.loop is not None:
+            self.awake_handle = self.loop.call_soon(self.be_awake)
+        return 0
+
+    def be_awake(self):
+        self.awake_handle = None
+        if self.loop is not None and monotonic() < self.awake_until:
+            self.awake_handle = self.loop.call_soon(self.be_awake)
 
     def flush_dirty(self):
         self.flush_handle = None

@@ -25,7 +25,7 @@ from plexo._fast.books cimport Ledger, tick
 from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse, envelope_reason
 from plexo._fast.frames cimport (FLAG_COMMAND, FLAG_MORE, FRAME_OK, FRAME_RESERVED_FLAGS, FRAME_COMMAND_MORE,
                                  FrameHeader, frame_parse)
-from plexo._fast.hub cimport Hub, Line, SCRATCH_BYTES
+from plexo._fast.hub cimport Hub, Line, SCRATCH_BYTES, monotonic
 from plexo._fast.outbox cimport Outbox
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.queues cimport Waiting
@@ -103,6 +103,8 @@ cdef class Link(Line):
             pool.finish()
             if hub.dirty:
                 hub.flush_all()
+            if hub.busy_poll_s > 0:
+                hub.stay_awake(monotonic())
         if self.blocked and self.reading:
             self.reading = False
             hub.loop.remove_reader(self.fd)

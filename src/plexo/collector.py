@@ -74,7 +74,9 @@ class Collector:
         """
         self._check_count(count)
         if asyncio._get_running_loop() is not None:
-            raise RuntimeError("wait() blocks, and an event loop runs in this thread: use `await arrived(count)`")
+            raise RuntimeError(
+                "wait() blocks, and an event loop runs in this thread: use `await arrived(count)`"
+            )
         come = threading.Event()
         self._ring.call_at(count, come.set)
         try:

@@ -17,6 +17,10 @@ cdef class Hub(Sending):
     cdef readonly uint64_t max_frame_bytes
     cdef list dirty
     cdef object flush_handle
+    # For so long after its last message the event loop does not sleep, see `stay_awake`.
+    cdef double busy_poll_s
+    cdef double awake_until
+    cdef object awake_handle
     cdef double dirty_since
     # The last clock reading, and when and on which thread the event loop was last seen to be ours.
     cdef double now
@@ -29,6 +33,7 @@ cdef class Hub(Sending):
     cdef bint scratch_in_use
     cdef bint touch(self, Line link) except -1
     cdef int here(self) except -1
+    cdef int stay_awake(self, double now) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
     cdef int admit(self) except -1
     cdef bint has_room(self) except -1
@@ -53,3 +58,6 @@ cdef class Line(Outlet):
     cdef int refill(self) except -1
     cdef int tell_freed(self, bint ended) except -1
     cdef list shut(self)
+
+
+cdef double monotonic() noexcept

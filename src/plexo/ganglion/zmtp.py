@@ -59,6 +59,8 @@ class GanglionZmtp(GanglionExternalBase):
     heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and
                           given up after a second silent period: within two to three periods in all; 0 turns it off
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
+    busy_poll_s           for so long after a message the event loop looks for the next without sleeping: a lower latency
+                          for a core that is busy meanwhile. Default 0: it sleeps at once
     """
 
     # A link whose queue has been full for so long is cut; where None, never.
@@ -81,6 +83,7 @@ class GanglionZmtp(GanglionExternalBase):
         heartbeat_s: float = DEFAULT_HEARTBEAT_S,
         reconnect_min_s: float = DEFAULT_RECONNECT_MIN_S,
         reconnect_max_s: float = DEFAULT_RECONNECT_MAX_S,
+        busy_poll_s: float = 0.0,
     ) -> None:
         # First of all, so that __del__ of a half-made object finds what it has to close.
         self._listeners: list[Listener] = []
@@ -100,6 +103,7 @@ class GanglionZmtp(GanglionExternalBase):
             ("heartbeat_s", heartbeat_s, 0),
             ("reconnect_min_s", reconnect_min_s, 0.001),
             ("reconnect_max_s", reconnect_max_s, reconnect_min_s),
+            ("busy_poll_s", busy_poll_s, 0),
         ):
             if value < least:
                 raise ValueError(f"{argument}: expected at least {least}, got {value}")
@@ -107,9 +111,8 @@ class GanglionZmtp(GanglionExternalBase):
         self.heartbeat_s = heartbeat_s
         self.reconnect_min_s = reconnect_min_s
         self.reconnect_max_s = reconnect_max_s
-        self.hub = Hub(
-            self, self._topics, is_pair, max_frame_bytes, as_queue(send_queue, "send_queue", default_queue)
-        )
+        queue = as_queue(send_queue, "send_queue", default_queue)
+        self.hub = Hub(self, self._topics, is_pair, max_frame_bytes, queue, busy_poll_s)
 
     # -- event loop --------------------------------------------------------------------------------------------
 
