@@ -2,7 +2,7 @@
 """What the links of one ganglion share, and the half of a link that sends.
 
 Small messages gather in a link's outbox. It is flushed at the end of the event loop's turn, when 64 KiB wait, when the
-oldest waiting byte is 200 us old, and at once for the first message after a silence, since somebody may be waiting for it.
+oldest waiting byte is 1 ms old, and at once for the first message after a silence, since somebody may be waiting for it.
 """
 
 from collections import deque
@@ -34,8 +34,11 @@ cdef extern from "Python.h":
 cdef enum:
     FLUSH_BYTES = 65536
 
-cdef double FLUSH_AGE_S = 200e-6
-# A link that nothing was sent on for so long is flushed at its first message, before the end of the turn.
+# Reached only by who sends without letting the event loop have a turn. To be woken for a few messages costs a receiver more
+# than they do, so the flush is not sooner, and the loop gets its turn with it.
+cdef double FLUSH_AGE_S = 1e-3
+# Where a ganglion has sent nothing for so long, its next message is flushed before the end of the turn. Asked of the ganglion,
+# not of the link: with many subscribers each link has gaps like that in the middle of a burst.
 cdef double QUIET_S = 20e-6
 # How long a look at the running event loop holds good on one thread. Python up to 3.11 makes a system call for it; no
 # loop ends and lets another one run in so short a time.
@@ -163,7 +166,7 @@ cdef class Hub(Sending):
     cdef bint touch(self, Line link) except -1:
         """Bytes were added to `link` (the caller has set `now`): flush now or at the end of the turn.
 
-        True where a full buffer went out.
+        True where the event loop should have a turn now: a full buffer went out, or it had none for long.
         """
         cdef double now = self.now
         if self.busy_poll_s > 0:
@@ -174,13 +177,15 @@ cdef class Hub(Sending):
         if link.is_dirty:
             if now - self.dirty_since > FLUSH_AGE_S:
                 self.flush_all()
+                return True
             return False
-        if now - link.last_touch > QUIET_S and not self.scratch_in_use and not link.writing:
-            # The first message after a silence: somebody may be waiting for it.
-            link.last_touch = now
+        if now != self.last_touch:
+            self.was_quiet = now - self.last_touch > QUIET_S
+            self.last_touch = now
+        if self.was_quiet and not self.scratch_in_use and not link.writing:
+            # The first message after a silence, to each of its receivers: somebody may be waiting for it.
             link.flush()
             return False
-        link.last_touch = now
         link.is_dirty = True
         if not self.dirty:
             self.dirty_since = now

@@ -11,6 +11,8 @@
 from asyncio import CancelledError
 from types import GenericAlias
 
+from cpython.object cimport PyObject
+
 from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Completion, Source, Target, raise_errors
 from plexo._fast.dispatch cimport Fanout
@@ -19,6 +21,10 @@ from plexo._fast.synapse cimport Synapse, as_payload
 from plexo._fast.tasks cimport TaskPool
 from plexo.exceptions import QueueFull, TransmitterNotFound
 from plexo.reaction import ReactionId, visited_by
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItem(dict, object)  # borrowed, or NULL
+    object PyLong_FromVoidPtr(void *)
 
 cdef object _NOWHERE = frozenset()
 
@@ -334,9 +340,11 @@ cdef class Exchange:
     def __cinit__(self, *args, **kwargs):
         self.routes = {}
         self.routes_by_type = {}
+        self.routes_by_identity = {}
 
     cdef Route find(self, object data, object neuron):
         cdef Route route
+        cdef PyObject *found
         if neuron is None:
             route = self.routes_by_type.get(type(data))
             if route is None:
@@ -345,7 +353,9 @@ cdef class Exchange:
             return route
         if neuron is self.last_neuron:
             return self.last_route
-        route = self.routes.get(neuron)
+        # Hashing a neuron calls Python code; the very object that was adapted is found without.
+        found = PyDict_GetItem(self.routes_by_identity, PyLong_FromVoidPtr(<void *><PyObject *>neuron))
+        route = self.routes.get(neuron) if found == NULL else <Route>found
         if route is None:
             self._require_open()
             raise TransmitterNotFound(f"no transmitter for {neuron} here; call `await adapt(neuron)` first")
@@ -355,10 +365,12 @@ cdef class Exchange:
 
     def _add_route(self, Route route):
         self.routes[route.neuron] = route
+        self.routes_by_identity[id(route.neuron)] = route
         self.routes_by_type.clear()
 
     def _drop_routes(self):
         self.routes.clear()
+        self.routes_by_identity.clear()
         self.routes_by_type.clear()
         self.last_neuron = self.last_route = None
 

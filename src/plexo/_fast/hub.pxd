@@ -24,6 +24,9 @@ cdef class Hub(Sending):
     cdef double dirty_since
     # The last clock reading, and when and on which thread the event loop was last seen to be ours.
     cdef double now
+    # When the last message was sent, and whether it was the first after a silence.
+    cdef double last_touch
+    cdef bint was_quiet
     cdef double seen_at
     cdef unsigned long seen_thread
     cdef object waiting
@@ -50,7 +53,6 @@ cdef class Line(Outlet):
     cdef bint reading
     cdef bint writing
     cdef bint is_dirty
-    cdef double last_touch
     cdef bint unfinished(self) noexcept
     cdef int lost(self, object error) except -1
     cdef int flush(self) except -1

@@ -34,6 +34,8 @@ cdef class Route:
 cdef class Exchange:
     cdef dict routes
     cdef dict routes_by_type
+    # By the address of their neurons, which they keep alive.
+    cdef dict routes_by_identity
     cdef object last_neuron
     cdef Route last_route
     # Of the last transmission that is not done yet, until it is fetched.

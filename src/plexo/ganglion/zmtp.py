@@ -59,8 +59,8 @@ class GanglionZmtp(GanglionExternalBase):
     heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and
                           given up after a second silent period: within two to three periods in all; 0 turns it off
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
-    busy_poll_s           for so long after a message the event loop looks for the next without sleeping: a lower latency
-                          for a core that is busy meanwhile. Default 0: it sleeps at once
+    busy_poll_s           for so long after a message the event loop looks for the next without sleeping: a lower
+                          latency for a core that is busy meanwhile. Default 0: it sleeps at once
     """
 
     # A link whose queue has been full for so long is cut; where None, never.
