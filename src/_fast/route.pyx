@@ -180,7 +180,7 @@ cdef class Route:
         cdef bytes payload = as_payload(self.encode(data))
         if len(payload) >= CHECK_BYTES:
             for synapse in self.outside:
-                synapse.check(payload)
+                synapse.check(<size_t>len(payload))
         return payload
 
     cdef object transmit(self, object data, object reaction_id):
@@ -218,7 +218,8 @@ cdef class Route:
             waiting.insert(0, local)
         return settle(waiting, [])
 
-    cdef object transmit_tracked(self, object data, object reaction_id):
+    cdef object transmit_tracked(self, object data, object reaction_id, bytes payload=None):
+        """`payload`: what `data` encodes to, where that is known."""
         cdef Synapse synapse
         cdef Py_ssize_t handed = self.local.count
         given = reaction_id
@@ -227,7 +228,6 @@ cdef class Route:
         visited = visited_by(reaction_id)
         visited.add(self.plexus)
         waiting = []
-        payload = None
         for synapse in self.outside:
             if synapse.owner not in visited and synapse.wanted_outside():
                 if payload is None:
@@ -367,6 +367,10 @@ cdef class Exchange:
 
     def _all_routes(self):
         return list(self.routes.values())
+
+    def _find_route(self, data, neuron):
+        """The route of `neuron`, or where it is None, of values such as `data`; raises what `transmit` does."""
+        return self.find(data, neuron)
 
     def _send(self, data, neuron, reaction_id):
         """Transmit: to how many it went, when everything is done; else None, and `_take_pending` has the rest."""

@@ -41,5 +41,18 @@ class Axon(Generic[UnencodedType]):
         handed: int = await self.ganglion.transmit(data, self.neuron, reaction_id)
         return handed
 
+    async def transmit_many(self, values: Iterable[UnencodedType]) -> int:
+        """Send every one of `values`, in order; see the ganglion's or plexus's `transmit_many`.
+
+        To a ganglion that has none, one by one.
+        """
+        if not self._adapted:
+            await self.adapt()
+        transmit_many = getattr(self.ganglion, "transmit_many", None)
+        if transmit_many is not None:
+            handed: int = await transmit_many(values, self.neuron)
+            return handed
+        return sum([await self.transmit(value) for value in values])
+
     def __repr__(self) -> str:
         return f"<Axon {self.neuron} on {self.ganglion!r}>"

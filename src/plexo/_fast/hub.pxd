@@ -6,6 +6,9 @@ from plexo._fast.tasks cimport TaskPool
 
 cdef enum:
     SCRATCH_BYTES = 262144
+    # What a batch lays out before it is sent, at most: larger ones save no more on system calls, and with a message more
+    # it stays in 256 KiB of memory, which the processor's second cache holds.
+    BURST_BYTES = 245760
 
 
 cdef class Hub(Sending):
@@ -18,6 +21,8 @@ cdef class Hub(Sending):
     cdef list dirty
     cdef object flush_handle
     cdef double dirty_since
+    # When a batch last let the event loop have a turn.
+    cdef double turn
     # The last clock reading, and when and on which thread the event loop was last seen to be ours.
     cdef double now
     cdef double seen_at
@@ -28,6 +33,7 @@ cdef class Hub(Sending):
     cdef uint8_t *scratch
     cdef bint scratch_in_use
     cdef bint touch(self, Line link) except -1
+    cdef bint turn_is_over(self) noexcept
     cdef int here(self) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
     cdef int admit(self) except -1
@@ -50,6 +56,8 @@ cdef class Line(Outlet):
     cdef int lost(self, object error) except -1
     cdef int flush(self) except -1
     cdef bint has_room(self) except -1
+    cdef size_t room_bytes(self) noexcept
+    cdef Py_ssize_t room_messages(self) noexcept
     cdef int refill(self) except -1
     cdef int tell_freed(self, bint ended) except -1
     cdef list shut(self)

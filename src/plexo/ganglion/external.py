@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
+from plexo._fast.outgoing import Batch, send_batch
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
@@ -196,6 +197,11 @@ class GanglionExternalBase(GanglionBase):
         if pending is not None:
             await pending
         return handed
+
+    async def transmit_many(self, values: Iterable[T], neuron: Neuron[T]) -> int:
+        """Encode and send every one of `values`, in order; see `Plexus.transmit_many`."""
+        synapse = self._find(neuron)
+        return await send_batch(Batch(values, neuron), None, synapse, None)
 
     async def transmit_encoded(
         self, data: EncodedType, neuron: Neuron[Any], reaction_id: UUID | None = None

@@ -34,7 +34,10 @@ class Neuron(Generic[UnencodedType]):
     __slots__ = (
         "__weakref__",
         "_codec_accepts",
+        "_encode_into",
+        "_encode_many",
         "_hash",
+        "_record_bytes",
         "codec",
         "decode",
         "encode",
@@ -102,6 +105,10 @@ class Neuron(Generic[UnencodedType]):
             self.encode = bound.encode
             self.decode = bound.decode
         self._codec_accepts = getattr(bound, "accepts", None)
+        # For batches, where the codec has them.
+        self._encode_into = getattr(bound, "encode_into", None)
+        self._encode_many = getattr(bound, "encode_many", None)
+        self._record_bytes = getattr(bound, "record_bytes", 0)
 
     if TYPE_CHECKING:
 
