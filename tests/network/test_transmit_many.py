@@ -197,9 +197,10 @@ def test_any_libzmq_understands_each_message() -> None:
             try:
                 peer.connect(ganglion.endpoint)
                 array = samples(3000)
-                receiving = asyncio.create_task(in_thread(lambda: [peer.recv() for _ in range(3000)]))
-                assert await plexus.transmit_many(array, sample) == 3000
-                bodies = await within(receiving)
+                sending_all = plexus.transmit_many(array, sample)
+                receiving_all = in_thread(lambda: [peer.recv() for _ in range(3000)])
+                sent, bodies = await within(asyncio.gather(sending_all, receiving_all))
+                assert sent == 3000
             finally:
                 context.destroy(linger=0)
             names, payloads = zip(*map(parse_envelope, bodies), strict=True)
