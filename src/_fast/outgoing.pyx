@@ -42,17 +42,24 @@ cdef class Batch:
     """
 
     def __init__(self, values, neuron):
-        cdef Py_ssize_t index
         refuse_text(values)
         self.neuron = neuron
         self.type = neuron.type if neuron.checks_type_only else None
         self.load = Load.__new__(Load)
         self.errors = []
+        try:
+            self.begin(values)
+        except Exception as error:
+            error.plexo_sent = 0
+            raise
+
+    cdef int begin(self, object values) except -1:
+        cdef Py_ssize_t index
+        neuron = self.neuron
         if neuron._encode_many is not None:
             self.blocks = neuron._encode_many(values)
         if self.blocks is not None:
-            self.begin_records(values)
-            return
+            return self.begin_records(values)
         if isinstance(values, (list, tuple)):
             # A copy: the list may change while this waits.
             values = tuple(values)
@@ -61,6 +68,7 @@ cdef class Batch:
                     self.check(value, index)
             self.checked = True
         self.iterator = iter(values)
+        return 0
 
     def __dealloc__(self):
         self.release()

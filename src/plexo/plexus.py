@@ -29,6 +29,7 @@ from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
 from plexo.stream import Stream
 from plexo.typing.reactant import Reactant, ReactantDecorator
+from plexo.typing.values import Values
 
 if TYPE_CHECKING:
     from plexo.asking import Asking
@@ -345,7 +346,7 @@ class Plexus(Exchange, GanglionBase):
             await pending
         return handed
 
-    async def transmit_many(self, values: Iterable[T], neuron: Neuron[T] | None = None) -> int:
+    async def transmit_many(self, values: Values[T], neuron: Neuron[T] | None = None) -> int:
         """Send every one of `values`, in order, as `transmit` sends one; returns the sum of what that would return.
 
         All are of one neuron, which without `neuron` follows from the first value's type. `values` is an iterable, or,

@@ -32,6 +32,7 @@ cdef class Batch:
     cdef Py_ssize_t block_count
     cdef object values
     cdef Py_ssize_t taken
+    cdef int begin(self, object values) except -1
     cdef int begin_records(self, object values) except -1
     cdef int check(self, object value, Py_ssize_t index) except -1
     cdef bint fill(self, bint encode, bint in_steps) except -1

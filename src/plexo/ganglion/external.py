@@ -26,6 +26,7 @@ from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, Book, Cause, GanglionStats, LinkStats
 from plexo.typing import EncodedType
 from plexo.typing.reactant import RawReactant, Reactant
+from plexo.typing.values import Values
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -198,7 +199,7 @@ class GanglionExternalBase(GanglionBase):
             await pending
         return handed
 
-    async def transmit_many(self, values: Iterable[T], neuron: Neuron[T]) -> int:
+    async def transmit_many(self, values: Values[T], neuron: Neuron[T]) -> int:
         """Encode and send every one of `values`, in order; see `Plexus.transmit_many`."""
         synapse = self._find(neuron)
         return await send_batch(Batch(values, neuron), None, synapse, None)

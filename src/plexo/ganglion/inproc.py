@@ -20,6 +20,7 @@ from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
 from plexo.synapse.inproc import SynapseInproc
 from plexo.typing.reactant import Reactant
+from plexo.typing.values import Values
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class GanglionInproc(GanglionBase):
             await pending
         return handed
 
-    async def transmit_many(self, values: Iterable[T], neuron: Neuron[T]) -> int:
+    async def transmit_many(self, values: Values[T], neuron: Neuron[T]) -> int:
         """Give every one of `values`, in order, to every reactant; see `Plexus.transmit_many`."""
         synapse = self._find(neuron)
         return await send_batch(Batch(values, neuron), None, None, synapse.fanout)
