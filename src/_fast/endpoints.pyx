@@ -15,7 +15,7 @@ from plexo._fast.envelope cimport ENVELOPE_MAX_PAYLOAD, envelope_head, envelope_
 from plexo._fast.frames cimport FLAG_MORE, MAX_HEADER, frame_header_size, frame_write
 from plexo._fast.hub cimport BURST_BYTES, Hub, Line
 from plexo._fast.load cimport Breath, Load
-from plexo._fast.outbox cimport BIG_PAYLOAD
+from plexo._fast.outbox cimport BIG_PAYLOAD, Big, Loan
 from plexo._fast.queues cimport BLOCK, LATEST, REJECT, Queue
 from plexo._fast.synapse cimport Synapse, as_payload
 from plexo.statistics import Cause
@@ -213,9 +213,30 @@ cdef class PairSynapse(WireSynapse):
         self.lay_out(link, wire)
         tick(self.sending.accepted)
         tick(link.sending.accepted)
-        if hub.touch(link):
+        if hub.touch(link) and hub.turn_is_over():
             return Breath.__new__(Breath)
         return None
+
+    cpdef object lend(self, object view, object data):
+        cdef Hub hub = self.hub
+        cdef size_t size = <size_t>len(view)
+        cdef Line link
+        cdef Big big
+        hub.here()
+        self.check(size)
+        # Only `block` has senders who wait, and whose message is sent at once.
+        if hub.send_queue.rule != BLOCK or hub.waiting or not hub.has_room():
+            return self.send(bytes(view), data)
+        link = hub.pair_link
+        big = link.outbox.push_big(self.whole_head(size), view, self.padding(size), self.topic)
+        self.handed = 1
+        tick(self.sending.accepted)
+        tick(link.sending.accepted)
+        hub.touch(link)
+        if big.sent < big.size:
+            return Loan.__new__(Loan, big)
+        big.own()
+        return Breath.__new__(Breath) if hub.turn_is_over() else None
 
     cdef object send_many(self, Load load, Py_ssize_t start):
         cdef Hub hub = self.hub
@@ -350,7 +371,7 @@ cdef class PubSynapse(WireSynapse):
                 raise hub.queue_full(self.full_link(), self)
             self.handed = len(self.subscribers)
             return hub.wait_for_room(self, wire)
-        if self.publish(wire, data, False):
+        if self.publish(wire, data, False) and hub.turn_is_over():
             return Breath.__new__(Breath)
         return None
 

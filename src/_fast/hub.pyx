@@ -29,7 +29,7 @@ cdef enum:
     FLUSH_BYTES = 65536
 
 cdef double FLUSH_AGE_S = 200e-6
-# How long the batches of a ganglion go on without letting the event loop have a turn: some dozens of what a turn costs.
+# How long senders in a tight loop go on without letting the event loop have a turn: some dozens of what a turn costs.
 cdef double TURN_S = 500e-6
 # A link that nothing was sent on for so long is flushed at its first message, before the end of the turn.
 cdef double QUIET_S = 20e-6
@@ -175,7 +175,7 @@ cdef class Hub(Sending):
         return False
 
     cdef bint turn_is_over(self) noexcept:
-        """Whether a batch has held up the event loop for long enough (the caller has set `now`)."""
+        """Whether senders have held up the event loop for long enough (the caller has set `now`)."""
         if self.now - self.turn < TURN_S:
             return False
         self.turn = self.now

@@ -147,6 +147,7 @@ cdef class Route:
         # A codec that looks closer than at the class (NumpyCodec: dtype and shape) is asked every time.
         self.type = neuron.type if neuron.checks_type_only else None
         self.encode = neuron.encode
+        self.view_of = neuron._view_of
         self.local = Fanout.__new__(Fanout, neuron, plexus, receive_queue)
         self.outside = ()
         self.inside = ()
@@ -192,6 +193,15 @@ cdef class Route:
         self.check(data)
         if reaction_id is not None or self.inside:
             return self.transmit_tracked(data, reaction_id)
+        if self.view_of is not None and len(self.outside) == 1 and self.local.count == 0:
+            # Nobody here could change it meanwhile, but its sender, who waits.
+            synapse = <Synapse>self.outside[0]
+            if synapse.wanted_outside():
+                view = self.view_of(data)
+                if view is not None:
+                    pending = synapse.lend(view, data)
+                    self.handed = synapse.handed
+                    return pending
         for synapse in self.outside:
             if synapse.wanted_outside():
                 if payload is None:

@@ -163,6 +163,10 @@ cdef class Synapse:
         """
         raise NotImplementedError("a synapse of an external ganglion must say how to send")
 
+    cpdef object lend(self, object view, object data):
+        """`send`, of memory that stays as it is until the awaitable ends, or, where there is none, until this returns."""
+        return self.send(bytes(view), data)
+
     cdef object send_many(self, Load load, Py_ssize_t start):
         """The messages of `load` from `start` on, as far as they go without waiting: `load.reached` says how far.
 

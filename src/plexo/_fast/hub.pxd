@@ -21,7 +21,7 @@ cdef class Hub(Sending):
     cdef list dirty
     cdef object flush_handle
     cdef double dirty_since
-    # When a batch last let the event loop have a turn.
+    # When a sender last let the event loop have a turn.
     cdef double turn
     # The last clock reading, and when and on which thread the event loop was last seen to be ours.
     cdef double now

@@ -17,6 +17,8 @@ cdef class Route:
     cdef readonly object plexus
     cdef object type
     cdef object encode
+    # Of a codec that can show large values as they are sent; else None.
+    cdef object view_of
     cdef readonly Fanout local
     cdef readonly tuple outside
     cdef readonly tuple inside

@@ -32,6 +32,7 @@ cdef class Synapse:
     cdef int push(self, bytes payload) except -1
     cdef int lay_out(self, Source link, bytes payload) except -1
     cpdef object send(self, object payload, object data=*)
+    cpdef object lend(self, object view, object data)
     cdef object send_many(self, Load load, Py_ssize_t start)
     cpdef bint would_wait(self)
     cpdef bint wanted_outside(self)

@@ -13,6 +13,8 @@ from plexo.exceptions import DecodeError, EncodeError
 
 # Of an array that has to be brought into the form of the wire, so much is copied at a time.
 BLOCK_BYTES = 1 << 20
+# From here on an array that lies in memory as it is sent is not copied for it, where its sender waits.
+LARGE_BYTES = 128 << 10
 
 
 class NumpyCodec(BoundCodec):
@@ -59,7 +61,7 @@ class NumpyCodec(BoundCodec):
         self._wire_shape: tuple[int, ...] = (-1, *fixed) if self._any_length else tuple(fixed)
         # What `encode_many` gives is cut into messages of so many bytes; 0: they may differ, or have none.
         self.record_bytes = 0 if self._any_length else self._row_bytes
-        self._bind(self._to_bytes, self._from_bytes, encode_many=self._blocks_of)
+        self._bind(self._to_bytes, self._from_bytes, encode_many=self._blocks_of, view_of=self._view_of)
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` is an array of this dtype and shape."""
@@ -86,6 +88,17 @@ class NumpyCodec(BoundCodec):
             value = value.astype(self.dtype)
         encoded: bytes = value.tobytes("C")
         return encoded
+
+    def _view_of(self, value: Any) -> Any:
+        if (
+            type(value) is self._numpy.ndarray
+            and value.nbytes >= LARGE_BYTES
+            and value.flags.c_contiguous
+            and value.dtype == self.dtype
+            and self._mismatch(value) is None
+        ):
+            return value.reshape(-1).view(self._numpy.uint8)
+        return None
 
     def _blocks_of(self, values: Any) -> Iterator[Any] | None:
         if not isinstance(values, self._numpy.ndarray) or not self.record_bytes:

@@ -193,7 +193,8 @@ class GanglionExternalBase(GanglionBase):
         neuron.check(data)
         if acked:
             return await self._transmit_acked(synapse, neuron.encode(data), timeout_s)
-        pending = synapse.send(neuron.encode(data), data)
+        view = None if neuron._view_of is None else neuron._view_of(data)
+        pending = synapse.send(neuron.encode(data), data) if view is None else synapse.lend(view, data)
         handed = synapse.handed
         if pending is not None:
             await pending

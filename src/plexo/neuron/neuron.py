@@ -38,6 +38,7 @@ class Neuron(Generic[UnencodedType]):
         "_encode_many",
         "_hash",
         "_record_bytes",
+        "_view_of",
         "codec",
         "decode",
         "encode",
@@ -105,7 +106,8 @@ class Neuron(Generic[UnencodedType]):
             self.encode = bound.encode
             self.decode = bound.decode
         self._codec_accepts = getattr(bound, "accepts", None)
-        # For batches, where the codec has them.
+        # For large values, and for batches, where the codec has them.
+        self._view_of = getattr(bound, "view_of", None)
         self._encode_into = getattr(bound, "encode_into", None)
         self._encode_many = getattr(bound, "encode_many", None)
         self._record_bytes = getattr(bound, "record_bytes", 0)
