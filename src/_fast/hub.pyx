@@ -18,18 +18,12 @@ from plexo._fast.sending cimport Outlet, Sending
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
 from plexo._fast.topics cimport TopicTable
-from plexo._fast.wake cimport call_in
+from plexo._fast.wake cimport call_in, monotonic
 from plexo.statistics import LinkStats
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_MONOTONIC
-    int clock_gettime(int, timespec *)
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef enum:
     FLUSH_BYTES = 65536
@@ -37,18 +31,14 @@ cdef enum:
 # Reached only by who sends without letting the event loop have a turn. To be woken for a few messages costs a receiver more
 # than they do, so the flush is not sooner, and the loop gets its turn with it.
 cdef double FLUSH_AGE_S = 1e-3
+# How long senders in a tight loop go on without letting the event loop have a turn: some dozens of what a turn costs.
+cdef double TURN_S = 500e-6
 # Where a ganglion has sent nothing for so long, its next message is flushed before the end of the turn. Asked of the ganglion,
 # not of the link: with many subscribers each link has gaps like that in the middle of a burst.
 cdef double QUIET_S = 20e-6
 # How long a look at the running event loop holds good on one thread. Python up to 3.11 makes a system call for it; no
 # loop ends and lets another one run in so short a time.
 cdef double LOOP_CHECK_S = 5e-6
-
-
-cdef double monotonic() noexcept:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <double>now.tv_sec + 1e-9 * <double>now.tv_nsec
 
 
 cdef class Hub(Sending):
@@ -211,6 +201,13 @@ cdef class Hub(Sending):
         if self.loop is not None and monotonic() < self.awake_until:
             self.awake_handle = self.loop.call_soon(self.be_awake)
 
+    cdef bint turn_is_over(self) noexcept:
+        """Whether senders have held up the event loop for long enough (the caller has set `now`)."""
+        if self.now - self.turn < TURN_S:
+            return False
+        self.turn = self.now
+        return True
+
     def flush_dirty(self):
         self.flush_handle = None
         self.flush_all()
@@ -339,6 +336,23 @@ cdef class Line(Outlet):
             self.flush()
         return (self.open and outbox.queued_bytes < queue.most_bytes
                 and (outbox.held < queue.most or outbox.waiting() < queue.most))
+
+    cdef size_t room_bytes(self) noexcept:
+        """How many bytes a batch may add now, `has_room` having said that there is room for a message."""
+        cdef int rule = self.hub.send_queue.rule
+        cdef size_t most = self.hub.send_queue.most_bytes
+        if rule == DROP_OLDEST or rule == LATEST:
+            most = FLUSH_BYTES
+        if most <= self.outbox.queued_bytes:
+            return 1
+        return min(most - self.outbox.queued_bytes, <size_t>BURST_BYTES)
+
+    cdef Py_ssize_t room_messages(self) noexcept:
+        """The same in messages."""
+        cdef Queue queue = self.hub.send_queue
+        if queue.rule == DROP_OLDEST or queue.rule == LATEST or queue.most == PY_SSIZE_T_MAX:
+            return PY_SSIZE_T_MAX
+        return max(<Py_ssize_t>1, queue.most - self.outbox.waiting())
 
     cdef int refill(self) except -1:
         """From the backlog into the outbox, while there is room; the outbox is flushed at the end of the turn."""

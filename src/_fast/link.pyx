@@ -25,11 +25,12 @@ from plexo._fast.books cimport Ledger, tick
 from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse, envelope_reason
 from plexo._fast.frames cimport (FLAG_COMMAND, FLAG_MORE, FRAME_OK, FRAME_RESERVED_FLAGS, FRAME_COMMAND_MORE,
                                  FrameHeader, frame_parse)
-from plexo._fast.hub cimport Hub, Line, SCRATCH_BYTES, monotonic
+from plexo._fast.hub cimport Hub, Line, SCRATCH_BYTES
 from plexo._fast.outbox cimport Outbox
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.queues cimport Waiting
 from plexo._fast.tasks cimport TaskPool
+from plexo._fast.wake cimport monotonic
 from plexo.statistics import Cause
 
 cdef object MALFORMED = Cause.MALFORMED

@@ -2,19 +2,24 @@
 """The write buffer of one link: small messages packed into runs, large payloads sent from where they lie.
 
 A run holds whole messages only and is sent with one ``send``. A payload of 32 KiB or more is never copied: its chunk
-refers to the ``bytes`` object and goes out with a gathering ``sendmsg``. What is unsent when a link is lost can be taken
+refers to the ``bytes`` object, or to memory that the sender lends (`Loan`), and goes out with a gathering ``sendmsg``. What is unsent when a link is lost can be taken
 back message by message (`take_unsent`), a half-sent one from its beginning. Whose messages they are is read from the frames
 when somebody asks (`census`): nothing is noted for each message on its way.
 """
 
+from asyncio import get_running_loop
 from collections import deque
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_SetFromErrno
 from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse
 from plexo._fast.frames cimport FLAG_COMMAND, FLAG_MORE, FRAME_OK, FrameHeader, frame_parse
+from plexo._fast.wake cimport wake
+from plexo._fast.wake import finish
 
 cdef extern from "<sys/socket.h>" nogil:
     struct iovec:
@@ -34,6 +39,10 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     FIRST_RUN_BYTES = 2048
+    # A link that takes less of a lent payload between two looks is slower than a copy.
+    LOAN_WORTH_BYTES = 8388608
+
+cdef double LOAN_LOOK_S = 0.05
 
 
 cdef Py_ssize_t sent_or_error(ssize_t sent) except? -2:
@@ -78,6 +87,10 @@ cdef class Chunk:
 
     cdef int census(self, bint is_pair, dict counts) except -1:
         """Add to `counts` its messages that are not wholly sent, by topic."""
+        return 0
+
+    cdef int over(self) except -1:
+        """It has left the outbox."""
         return 0
 
     cdef tuple unsent(self):
@@ -134,27 +147,43 @@ cdef class Run(Chunk):
 
 
 cdef class Big(Chunk):
-    """One message with a large payload."""
+    """One message with a large payload: bytes, or memory that its sender has lent (see Loan)."""
 
-    cdef bytes head
-    cdef bytes payload
-    cdef size_t padding
-    cdef bytes topic
-
-    def __cinit__(self, bytes head, bytes payload, size_t padding, bytes topic):
+    def __cinit__(self, bytes head, payload, size_t padding, bytes topic):
+        PyObject_GetBuffer(payload, &self.view, PyBUF_SIMPLE)
+        self.payload = payload
+        self.lent = type(payload) is not bytes
         self.topic = topic
         self.head = head
-        self.payload = payload
         self.padding = padding
-        self.size = <size_t>len(head) + <size_t>len(payload) + padding
+        self.size = <size_t>len(head) + <size_t>self.view.len + padding
         self.messages = 1
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
+
+    cdef int own(self) except -1:
+        """The lender wants its memory back: copy what is not sent. All of it, for a lost link begins anew."""
+        cdef bytes copy
+        if self.lent:
+            self.lent = False
+            copy = b"" if self.sent == self.size else PyBytes_FromStringAndSize(<const char *>self.view.buf, self.view.len)
+            PyBuffer_Release(&self.view)
+            self.payload = copy
+            PyObject_GetBuffer(copy, &self.view, PyBUF_SIMPLE)
+        return 0
+
+    cdef int over(self) except -1:
+        if self.waiter is not None:
+            wake(self.waiter)
+        return 0
 
     cdef Py_ssize_t push_out(self, int fd) except? -2:
         cdef iovec parts[3]
         cdef msghdr message
         cdef const char *zeros = b"\0\0\0\0\0\0\0\0"
         cdef size_t head_size = <size_t>len(self.head)
-        cdef size_t body_end = head_size + <size_t>len(self.payload)
+        cdef size_t body_end = head_size + <size_t>self.view.len
         cdef size_t count = 0
         cdef ssize_t sent
         if self.sent < head_size:
@@ -163,7 +192,7 @@ cdef class Big(Chunk):
             count += 1
         if self.sent < body_end:
             sent = <ssize_t>(self.sent - head_size if self.sent > head_size else 0)
-            parts[count].iov_base = <void *>(<const char *>self.payload + sent)
+            parts[count].iov_base = <void *>(<const char *>self.view.buf + sent)
             parts[count].iov_len = body_end - head_size - <size_t>sent
             count += 1
         if self.padding:
@@ -182,7 +211,49 @@ cdef class Big(Chunk):
         return 0
 
     cdef tuple unsent(self):
+        self.own()
+        self.over()
         return (self.head, self.payload, self.padding, self.topic), 1
+
+
+cdef class Loan:
+    """Awaited by a sender whose memory is not copied: ends when all of it is with the system, or a copy is made after all.
+
+    Copying a large payload costs more than sending it. It is copied where the system is slower than that, where the link is
+    lost, and where the sender does not wait: it is cancelled, or drops this.
+    """
+
+    def __cinit__(self, Big big):
+        self.big = big
+
+    def __del__(self):
+        self.big.own()
+
+    def cancel(self):
+        """The message stays accepted."""
+        self.big.own()
+
+    def __await__(self):
+        return self.wait().__await__()
+
+    async def wait(self):
+        cdef Big big = self.big
+        cdef size_t before
+        loop = get_running_loop()
+        try:
+            while big.lent and big.sent < big.size:
+                before = big.sent
+                big.waiter = loop.create_future()
+                look = loop.call_later(LOAN_LOOK_S, finish, big.waiter)
+                try:
+                    await big.waiter
+                finally:
+                    big.waiter = None
+                    look.cancel()
+                if big.sent - before < LOAN_WORTH_BYTES:
+                    break
+        finally:
+            big.own()
 
 
 cdef class Outbox:
@@ -203,7 +274,8 @@ cdef class Outbox:
         self.queued_bytes += size
         return room
 
-    cdef int push_big(self, bytes head, bytes payload, size_t padding, bytes topic) except -1:
+    cdef Big push_big(self, bytes head, object payload, size_t padding, bytes topic):
+        """A message whose payload, bytes or what is lent, is sent from where it lies."""
         cdef Big big = Big.__new__(Big, head, payload, padding, topic)
         if self.tail.size:
             self.ahead.append(self.tail)
@@ -211,7 +283,7 @@ cdef class Outbox:
         self.ahead.append(big)
         self.held += 1
         self.queued_bytes += big.size
-        return 0
+        return big
 
     cdef int flush(self) except -1:
         """Send what the kernel takes: 1 all is sent, 0 something waits for the socket. Raises OSError."""
@@ -224,6 +296,7 @@ cdef class Outbox:
                 self.held -= chunk.messages
                 if chunk is not self.tail:
                     self.ahead.popleft()
+                    chunk.over()
                     continue
                 # Reuse the run's memory, and where a burst has made it large and is over, let it go.
                 if self.tail.capacity > 16384 and self.tail.size < self.tail.capacity // 8:

@@ -153,6 +153,7 @@ cdef class Route:
         # A codec that looks closer than at the class (NumpyCodec: dtype and shape) is asked every time.
         self.type = neuron.type if neuron.checks_type_only else None
         self.encode = neuron.encode
+        self.view_of = neuron._view_of
         self.local = Fanout.__new__(Fanout, neuron, plexus, receive_queue)
         self.outside = ()
         self.inside = ()
@@ -186,7 +187,7 @@ cdef class Route:
         cdef bytes payload = as_payload(self.encode(data))
         if len(payload) >= CHECK_BYTES:
             for synapse in self.outside:
-                synapse.check(payload)
+                synapse.check(<size_t>len(payload))
         return payload
 
     cdef object transmit(self, object data, object reaction_id):
@@ -198,6 +199,15 @@ cdef class Route:
         self.check(data)
         if reaction_id is not None or self.inside:
             return self.transmit_tracked(data, reaction_id)
+        if self.view_of is not None and len(self.outside) == 1 and self.local.count == 0:
+            # Nobody here could change it meanwhile, but its sender, who waits.
+            synapse = <Synapse>self.outside[0]
+            if synapse.wanted_outside():
+                view = self.view_of(data)
+                if view is not None:
+                    pending = synapse.lend(view, data)
+                    self.handed = synapse.handed
+                    return pending
         for synapse in self.outside:
             if synapse.wanted_outside():
                 if payload is None:
@@ -224,7 +234,8 @@ cdef class Route:
             waiting.insert(0, local)
         return settle(waiting, [])
 
-    cdef object transmit_tracked(self, object data, object reaction_id):
+    cdef object transmit_tracked(self, object data, object reaction_id, bytes payload=None):
+        """`payload`: what `data` encodes to, where that is known."""
         cdef Synapse synapse
         cdef Py_ssize_t handed = self.local.count
         given = reaction_id
@@ -233,7 +244,6 @@ cdef class Route:
         visited = visited_by(reaction_id)
         visited.add(self.plexus)
         waiting = []
-        payload = None
         for synapse in self.outside:
             if synapse.owner not in visited and synapse.wanted_outside():
                 if payload is None:
@@ -379,6 +389,10 @@ cdef class Exchange:
 
     def _all_routes(self):
         return list(self.routes.values())
+
+    def _find_route(self, data, neuron):
+        """The route of `neuron`, or where it is None, of values such as `data`; raises what `transmit` does."""
+        return self.find(data, neuron)
 
     def _send(self, data, neuron, reaction_id):
         """Transmit: to how many it went, when everything is done; else None, and `_take_pending` has the rest."""

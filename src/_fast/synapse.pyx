@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from plexo._fast.books cimport Ledger, tick
 from plexo._fast.completion cimport Completion, Source, Target
+from plexo._fast.load cimport Load
 from plexo._fast.queues cimport Queue
 from plexo._fast.dispatch import DEFAULT_QUEUE
 from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
@@ -185,8 +186,8 @@ cdef class Synapse:
             if pool is not None:
                 pool.finish()
 
-    cdef int check(self, bytes payload) except -1:
-        """Raise MessageTooLarge where the transport could never take this payload."""
+    cdef int check(self, size_t size) except -1:
+        """Raise MessageTooLarge where the transport could never take a payload of so many bytes."""
         return 0
 
     cdef bint has_room(self) except -1:
@@ -208,6 +209,28 @@ cdef class Synapse:
         `handed` says afterwards to how many peers.
         """
         raise NotImplementedError("a synapse of an external ganglion must say how to send")
+
+    cpdef object lend(self, object view, object data):
+        """`send`, of memory that stays as it is until the awaitable ends, or, where there is none, until this returns."""
+        return self.send(bytes(view), data)
+
+    cdef object send_many(self, Load load, Py_ssize_t start):
+        """The messages of `load` from `start` on, as far as they go without waiting: `load.reached` says how far.
+
+        None, or an awaitable, after which the caller goes on from there, if anything is left. `handed` says afterwards
+        to how many peers, over all messages. What is raised is about message `load.reached`; those before it were sent.
+        """
+        cdef Py_ssize_t handed = 0
+        load.reached = start
+        while load.reached < load.count:
+            pending = self.send(load.payload(load.reached), load.value(load.reached))
+            load.reached += 1
+            handed += self.handed
+            if pending is not None:
+                self.handed = handed
+                return pending
+        self.handed = handed
+        return None
 
     cpdef bint would_wait(self):
         """Whether `send` would have to wait, or be refused, now."""

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic
+from typing import Generic, cast
 from uuid import UUID
 
 from plexo.neuron.neuron import Neuron
 from plexo.typing import UnencodedType
 from plexo.typing.ganglion import Ganglion
 from plexo.typing.reactant import Reactant
+from plexo.typing.values import Values
 
 
 class Axon(Generic[UnencodedType]):
@@ -40,6 +41,19 @@ class Axon(Generic[UnencodedType]):
             await self.adapt()
         handed: int = await self.ganglion.transmit(data, self.neuron, reaction_id)
         return handed
+
+    async def transmit_many(self, values: Values[UnencodedType]) -> int:
+        """Send every one of `values`, in order; see the ganglion's or plexus's `transmit_many`.
+
+        To a ganglion that has none, one by one.
+        """
+        if not self._adapted:
+            await self.adapt()
+        transmit_many = getattr(self.ganglion, "transmit_many", None)
+        if transmit_many is not None:
+            handed: int = await transmit_many(values, self.neuron)
+            return handed
+        return sum([await self.transmit(value) for value in cast(Iterable[UnencodedType], values)])
 
     def __repr__(self) -> str:
         return f"<Axon {self.neuron} on {self.ganglion!r}>"

@@ -92,19 +92,24 @@ class EncodeError(PlexoError, ValueError):
 class WrongType(PlexoError, TypeError):
     """A value was transmitted that is not of the neuron's type. Nothing was sent.
 
-    `expected` is the neuron's type, `actual` the type of the value, `neuron_name` the neuron's full name.
+    `expected` is the neuron's type, `actual` the type of the value, `neuron_name` the neuron's full name, and
+    `index` where in a batch the value is (None: it was transmitted alone).
     """
 
-    def __init__(self, expected: object, actual: object, neuron_name: str) -> None:
+    def __init__(self, expected: object, actual: object, neuron_name: str, index: int | None = None) -> None:
         self.expected = expected
         self.actual = actual
         self.neuron_name = neuron_name
-        super().__init__(expected, actual, neuron_name)
+        self.index = index
+        super().__init__(expected, actual, neuron_name, index)
 
     def __str__(self) -> str:
+        where, unsent = "", "nothing was sent"
+        if self.index is not None:
+            where, unsent = f" at index {self.index}", "nothing of its chunk was sent"
         return (
             f"neuron {self.neuron_name!r} carries {_type_name(self.expected)}, "
-            f"got {_type_name(self.actual)}; nothing was sent"
+            f"got {_type_name(self.actual)}{where}; {unsent}"
         )
 
 

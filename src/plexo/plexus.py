@@ -13,6 +13,7 @@ from uuid import UUID
 
 from plexo._fast.completion import Source, Target
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
+from plexo._fast.outgoing import Batch, first_of, send_batch
 from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES, Queue, as_queue
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
@@ -28,6 +29,7 @@ from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
 from plexo.stream import Stream
 from plexo.typing.reactant import BatchDecorator, Reactant, ReactantDecorator
+from plexo.typing.values import Values
 
 if TYPE_CHECKING:
     from plexo.asking import Asking
@@ -417,6 +419,31 @@ class Plexus(Exchange, GanglionBase):
             pending, handed = self._take_pending()
             await pending
         return handed
+
+    async def transmit_many(self, values: Values[T], neuron: Neuron[T] | None = None) -> int:
+        """Send every one of `values`, in order, as `transmit` sends one; returns the sum of what that would return.
+
+        All are of one neuron, which without `neuron` follows from the first value's type. `values` is an iterable, or,
+        where the codec lays out records of one size (NumpyCodec with a fixed shape), an array whose first axis counts
+        messages; an array must not be changed before this ends.
+
+        A list, tuple or array is checked as a whole before anything is sent; any other iterable, and what its codec and
+        the ganglia have against a value, chunk by chunk: 1024 values, fewer where these are more than 1 MiB. Nothing
+        of a chunk is sent in which a value is wrong. What local reactants raise is raised at the end of their chunk.
+        Every exception, CancelledError too, has an attribute `plexo_sent`: how many values were sent, from the first
+        on; and where it is about one value, `plexo_index`.
+
+        Raises what `transmit` raises, and TypeError where `values` is text or bytes.
+        """
+        first: Any = None
+        if neuron is None:
+            first, some = first_of(values)
+            if some is None:
+                self._require_open()
+                return 0
+            values = some
+        route = self._find_route(first, neuron)
+        return await send_batch(Batch(values, route.neuron), route, None, None)
 
     def _enter(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> Awaitable[None] | None:
         """Another plexus sends through here."""

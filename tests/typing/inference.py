@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import numpy as np
 from typing_extensions import assert_type
 
 from plexo import (
@@ -25,6 +26,7 @@ from plexo import (
     MsgpackCodec,
     Namespace,
     Neuron,
+    NumpyCodec,
     PickleCodec,
     Plexus,
     Stream,
@@ -47,6 +49,8 @@ class Calibrated(Reading, frozen=True):
 brewery = Namespace("org.brewery.sake")
 reading = Neuron(Reading, brewery)
 text = Neuron(str, "org.brewery.sake", StringCodec())
+number = Neuron(np.ndarray, brewery, NumpyCodec("f8", ()), type_name_alias="Number")
+numbers = np.zeros(5)
 plexus = Plexus(ganglia=[GanglionInproc()])
 
 
@@ -142,6 +146,12 @@ async def through_a_plexus() -> None:
     plexus.transmit_nowait(Reading("tank-1", 21.5))
     plexus.transmit_nowait(Reading("tank-1", 21.5), reading)
     plexus.transmit_nowait("x", reading)  # type: ignore[misc]
+    assert_type(await plexus.transmit_many([Reading("tank-1", 21.5)]), int)
+    await plexus.transmit_many((Reading("tank-1", 21.5) for _ in range(3)), reading)
+    await plexus.transmit_many([Calibrated("tank-1", 21.5, 0.1)], reading)
+    await plexus.transmit_many(numbers, number)
+    await plexus.transmit_many(["x"], reading)  # type: ignore[misc]
+    await plexus.transmit_many(Reading("tank-1", 21.5), reading)  # type: ignore[arg-type]
     coroutine: Coroutine[Any, Any, int] = plexus.transmit(Reading("tank-1", 21.5))
     await coroutine
 
@@ -164,6 +174,8 @@ async def through_an_axon() -> None:
     await axon.react([of_text])  # type: ignore[list-item]
     await axon.transmit(Reading("tank-1", 21.5))
     await axon.transmit("x")  # type: ignore[arg-type]
+    assert_type(await axon.transmit_many([Reading("tank-1", 21.5)]), int)
+    await axon.transmit_many(["x"])  # type: ignore[list-item]
     assert_type(axon.neuron, Neuron[Reading])
 
 
@@ -177,6 +189,9 @@ async def through_ganglia() -> None:
     await pair.react_raw(reading, [raw])
     await pair.transmit(Reading("tank-1", 21.5), reading)
     await pair.transmit("x", reading)  # type: ignore[misc]
+    assert_type(await pair.transmit_many([Reading("tank-1", 21.5)], reading), int)
+    await GanglionInproc().transmit_many(iter([Reading("tank-1", 21.5)]), reading)
+    await pair.transmit_many(["x"], reading)  # type: ignore[misc]
     await pair.transmit_encoded(reading.encode(Reading("tank-1", 21.5)), reading)
     assert_type(pair.stats(), GanglionStats)
 

@@ -1,16 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
+from libc.stdint cimport uint8_t
 from plexo._fast.hub cimport Hub, Line
+from plexo._fast.load cimport Load
 from plexo._fast.synapse cimport Synapse
 
 
-cdef class PairSynapse(Synapse):
+cdef class WireSynapse(Synapse):
     cdef readonly Hub hub
     cdef bytes head
+    # The same, for where no object is touched.
+    cdef const uint8_t *fixed
+    cdef size_t fixed_size
+    # The whole head of the last batch of records, and how large these were.
+    cdef bytes sent_head
+    cdef size_t sent_bytes
+    cdef bytes make_head(self)
+    cdef size_t head_size(self, size_t size) noexcept nogil
+    cdef size_t write_head(self, uint8_t *room, size_t size) noexcept nogil
+    cdef size_t padding(self, size_t size) noexcept nogil
+    cdef bytes whole_head(self, size_t size)
+    cdef Py_ssize_t span(self, Load load, Py_ssize_t start, Py_ssize_t most, size_t most_bytes) noexcept nogil
+    cdef int lay_out_many(self, Line link, Load load, Py_ssize_t start, Py_ssize_t count) except -1
 
 
-cdef class PubSynapse(Synapse):
-    cdef readonly Hub hub
-    cdef bytes head
+cdef class PairSynapse(WireSynapse):
+    pass
+
+
+cdef class PubSynapse(WireSynapse):
     cdef tuple subscribers
     cdef bint publish(self, bytes payload, object data, bint forwarded) except -1
+    cdef bint publish_many(self, Load load) except -1
+    cdef bint offer_many(self, Line link, Load load, Py_ssize_t end) except -1
     cdef Line full_link(self)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 from plexo._fast.hub import Hub, Line
 from plexo._fast.queues import Queue
@@ -12,22 +12,16 @@ from plexo.neuron.neuron import Neuron
 _T = TypeVar("_T")
 
 @disjoint_base
-class Breath:
-    def __await__(self) -> Generator[None]: ...
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> None: ...
-
-@disjoint_base
-class PairSynapse(Synapse[_T]):
+class WireSynapse(Synapse[_T]):
     def __init__(self, neuron: Neuron[_T], owner: Any, hub: Hub, receive_queue: Queue) -> None: ...
     @property
     def hub(self) -> Hub: ...
 
+class PairSynapse(WireSynapse[_T]): ...
+
 @disjoint_base
-class PubSynapse(Synapse[_T]):
+class PubSynapse(WireSynapse[_T]):
     def __init__(self, neuron: Neuron[_T], owner: Any, hub: Hub, receive_queue: Queue) -> None: ...
-    @property
-    def hub(self) -> Hub: ...
     @property
     def subscriber_count(self) -> int: ...
     def set_subscribers(self, links: Iterable[Line]) -> None: ...

@@ -6,6 +6,9 @@ from plexo._fast.tasks cimport TaskPool
 
 cdef enum:
     SCRATCH_BYTES = 262144
+    # What a batch lays out before it is sent, at most: larger ones save no more on system calls, and with a message more
+    # it stays in 256 KiB of memory, which the processor's second cache holds.
+    BURST_BYTES = 245760
 
 
 cdef class Hub(Sending):
@@ -22,6 +25,8 @@ cdef class Hub(Sending):
     cdef double awake_until
     cdef object awake_handle
     cdef double dirty_since
+    # When a sender last let the event loop have a turn.
+    cdef double turn
     # The last clock reading, and when and on which thread the event loop was last seen to be ours.
     cdef double now
     # When the last message was sent, and whether it was the first after a silence.
@@ -35,6 +40,7 @@ cdef class Hub(Sending):
     cdef uint8_t *scratch
     cdef bint scratch_in_use
     cdef bint touch(self, Line link) except -1
+    cdef bint turn_is_over(self) noexcept
     cdef int here(self) except -1
     cdef int stay_awake(self, double now) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
@@ -57,9 +63,8 @@ cdef class Line(Outlet):
     cdef int lost(self, object error) except -1
     cdef int flush(self) except -1
     cdef bint has_room(self) except -1
+    cdef size_t room_bytes(self) noexcept
+    cdef Py_ssize_t room_messages(self) noexcept
     cdef int refill(self) except -1
     cdef int tell_freed(self, bint ended) except -1
     cdef list shut(self)
-
-
-cdef double monotonic() noexcept

@@ -9,7 +9,24 @@ cdef class Chunk:
     cdef Py_ssize_t push_out(self, int fd) except? -2
     cdef Py_ssize_t finished(self) noexcept
     cdef int census(self, bint is_pair, dict counts) except -1
+    cdef int over(self) except -1
     cdef tuple unsent(self)
+
+
+cdef class Big(Chunk):
+    cdef bytes head
+    cdef object payload
+    cdef Py_buffer view
+    cdef size_t padding
+    cdef bytes topic
+    # Whether `payload` belongs to a sender who waits, and what wakes that.
+    cdef bint lent
+    cdef object waiter
+    cdef int own(self) except -1
+
+
+cdef class Loan:
+    cdef Big big
 
 
 cdef class Run(Chunk):
@@ -31,7 +48,7 @@ cdef class Outbox:
     cdef uint64_t delivered
     cdef readonly uint64_t sent_bytes
     cdef uint8_t *reserve(self, size_t size, Py_ssize_t messages) except NULL
-    cdef int push_big(self, bytes head, bytes payload, size_t padding, bytes topic) except -1
+    cdef Big push_big(self, bytes head, object payload, size_t padding, bytes topic)
     cdef int flush(self) except -1
     cdef Chunk front(self)
     cdef Py_ssize_t waiting(self) noexcept

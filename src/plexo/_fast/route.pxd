@@ -17,6 +17,8 @@ cdef class Route:
     cdef readonly object plexus
     cdef object type
     cdef object encode
+    # Of a codec that can show large values as they are sent; else None.
+    cdef object view_of
     cdef readonly Fanout local
     cdef readonly tuple outside
     cdef readonly tuple inside
@@ -25,7 +27,7 @@ cdef class Route:
     cdef bytes encoded(self, object data)
     cdef int check(self, object data) except -1
     cdef object transmit(self, object data, object reaction_id)
-    cdef object transmit_tracked(self, object data, object reaction_id)
+    cdef object transmit_tracked(self, object data, object reaction_id, bytes payload=*)
     cdef int transmit_now(self, object data, object reaction_id) except -1
     cdef int spread(self, object data, object reaction_id, Source source) except -1
     cdef int spread_inside(self, object data, object reaction_id, Source source) except -1

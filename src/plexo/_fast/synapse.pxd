@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.books cimport Ledger
 from plexo._fast.completion cimport Source, Target
 from plexo._fast.dispatch cimport Fanout
+from plexo._fast.load cimport Load
 from plexo._fast.tasks cimport TaskPool
 
 
@@ -38,11 +39,13 @@ cdef class Synapse:
     cdef int receive(self, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1
     cdef int receive_bytes(self, object payload, object settled, TaskPool pool, Source source) except -1
     cdef int drop_unwanted(self, object cause, Source source) except -1
-    cdef int check(self, bytes payload) except -1
+    cdef int check(self, size_t size) except -1
     cdef bint has_room(self) except -1
     cdef int push(self, bytes payload) except -1
     cdef int lay_out(self, Source link, bytes payload) except -1
     cpdef object send(self, object payload, object data=*)
+    cpdef object lend(self, object view, object data)
+    cdef object send_many(self, Load load, Py_ssize_t start)
     cpdef bint would_wait(self)
     cpdef bint wanted_outside(self)
     cpdef int forward(self, object payload, Source source) except -1

@@ -33,12 +33,20 @@ class BoundCodec(Codec):
         # The callables do not pickle, so a copy is made the way this one was.
         return _remake, (type(self), *self._made_with)
 
-    def _bind(self, encode: Callable[[Any], EncodedType], decode: Callable[[Any], Any]) -> None:
+    def _bind(
+        self,
+        encode: Callable[[Any], EncodedType],
+        decode: Callable[[Any], Any],
+        **for_batches: Callable[..., Any],
+    ) -> None:
+        """`for_batches`: `encode_into` or `encode_many`, see plexo.typing.codec."""
         self._encode = encode
         self._decode = decode
         own = type(self)
         if own.encode is BoundCodec.encode:
             self.__dict__["encode"] = encode
+            # Not where a subclass encodes otherwise: these would pass it by.
+            self.__dict__.update(for_batches)
         if own.decode is BoundCodec.decode:
             self.__dict__["decode"] = decode
 

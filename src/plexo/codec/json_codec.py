@@ -112,7 +112,8 @@ class JsonCodec(BoundCodec):
             )
         if self._is_bound:
             check_supported(self.schema_class, "JsonCodec")
-        self._bind(json.Encoder().encode, json.Decoder(self.schema_class).decode)
+        encoder = json.Encoder()
+        self._bind(encoder.encode, json.Decoder(self.schema_class).decode, encode_into=encoder.encode_into)
 
 
 def is_jsonschema_class(_type: Any) -> bool:

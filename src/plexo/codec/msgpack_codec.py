@@ -32,7 +32,8 @@ class MsgpackCodec(BoundCodec):
         self._is_bound = _type is not _UNBOUND
         if self._is_bound:
             check_supported(_type, "MsgpackCodec")
-        self._bind(msgpack.Encoder().encode, msgpack.Decoder(self.type).decode)
+        encoder = msgpack.Encoder()
+        self._bind(encoder.encode, msgpack.Decoder(self.type).decode, encode_into=encoder.encode_into)
 
     def for_type(self, _type: Any) -> MsgpackCodec:
         return self if self._is_bound else type(self)(_type)

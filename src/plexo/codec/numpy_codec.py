@@ -4,12 +4,17 @@ message."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
 from plexo.codec._base import BoundCodec
 from plexo.exceptions import DecodeError, EncodeError
+
+# Of an array that has to be brought into the form of the wire, so much is copied at a time.
+BLOCK_BYTES = 1 << 20
+# From here on an array that lies in memory as it is sent is not copied for it, where its sender waits.
+LARGE_BYTES = 128 << 10
 
 
 class NumpyCodec(BoundCodec):
@@ -23,6 +28,9 @@ class NumpyCodec(BoundCodec):
     EncodeError otherwise: nothing is cast in silence. `decode` returns a read-only array over the received
     bytes, without a copy, and raises DecodeError for a wrong size. Raises TypeError for dtypes that hold
     Python objects.
+
+    `transmit_many` with a fixed `shape` also takes one array of this dtype and the shape (n, *shape): n messages,
+    laid out without a Python object for each.
     """
 
     _name = "numpy"
@@ -51,9 +59,7 @@ class NumpyCodec(BoundCodec):
                 f"shape: {shape} has rows of no bytes, so their number cannot be told from a message"
             )
         self._wire_shape: tuple[int, ...] = (-1, *fixed) if self._any_length else tuple(fixed)
-        # Elements of an array of records are no arrays, and are sent like some.
-        self.value_types: tuple[type, ...] = (numpy.generic,) if self.shape == () else ()
-        self._bind(self._to_bytes, self._from_bytes)
+        self._bind(self._to_bytes, self._from_bytes, encode_many=self._blocks_of, view_of=self._view_of)
 
     @property
     def record_bytes(self) -> int:
@@ -74,6 +80,10 @@ class NumpyCodec(BoundCodec):
         items = count * (self._row_bytes // self.dtype.itemsize)
         flat = self._numpy.frombuffer(buffer, self.dtype, items, start * self._row_bytes)
         return flat.reshape(shape) if self._wire_shape else flat
+
+    def value_types(self, _type: Any) -> tuple[type, ...]:
+        """For a neuron of arrays that are one element each: elements of other arrays, which are no arrays, are sent too."""
+        return (self._numpy.generic,) if self.shape == () and _type is self._numpy.ndarray else ()
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` is an array of this dtype and shape."""
@@ -100,6 +110,33 @@ class NumpyCodec(BoundCodec):
             value = value.astype(self.dtype)
         encoded: bytes = value.tobytes("C")
         return encoded
+
+    def _view_of(self, value: Any) -> Any:
+        if (
+            type(value) is self._numpy.ndarray
+            and value.nbytes >= LARGE_BYTES
+            and value.flags.c_contiguous
+            and value.dtype == self.dtype
+            and self._mismatch(value) is None
+        ):
+            return value.reshape(-1).view(self._numpy.uint8)
+        return None
+
+    def _blocks_of(self, values: Any) -> Iterator[Any] | None:
+        if not isinstance(values, self._numpy.ndarray) or not self.record_bytes:
+            return None
+        # An empty array has nothing to say of what is in it but its dtype and shape.
+        mismatch = self._mismatch(self._numpy.empty(values.shape[1:], values.dtype))
+        if mismatch is not None or not values.ndim:
+            raise EncodeError(f"in an array whose first axis counts messages: {mismatch or 'no axes'}")
+        return self._blocks(values)
+
+    def _blocks(self, values: Any) -> Iterator[Any]:
+        step = max(1, BLOCK_BYTES // self.record_bytes)
+        for start in range(0, len(values), step):
+            block = self._numpy.ascontiguousarray(values[start : start + step], self.dtype)
+            # Not every dtype has a buffer (datetime64 has none); bytes have.
+            yield block.reshape(-1).view(self._numpy.uint8)
 
     def _from_bytes(self, data: Any) -> Any:
         size = len(data)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
+from plexo._fast.outgoing import Batch, send_batch
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
@@ -25,6 +26,7 @@ from plexo.neuron.neuron import Neuron
 from plexo.statistics import EMPTY_BOOK, NO_LINK, Book, Cause, GanglionStats, LinkStats
 from plexo.typing import EncodedType
 from plexo.typing.reactant import RawReactant, Reactant
+from plexo.typing.values import Values
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -191,11 +193,17 @@ class GanglionExternalBase(GanglionBase):
         neuron.check(data)
         if acked:
             return await self._transmit_acked(synapse, neuron.encode(data), timeout_s)
-        pending = synapse.send(neuron.encode(data), data)
+        view = None if neuron._view_of is None else neuron._view_of(data)
+        pending = synapse.send(neuron.encode(data), data) if view is None else synapse.lend(view, data)
         handed = synapse.handed
         if pending is not None:
             await pending
         return handed
+
+    async def transmit_many(self, values: Values[T], neuron: Neuron[T]) -> int:
+        """Encode and send every one of `values`, in order; see `Plexus.transmit_many`."""
+        synapse = self._find(neuron)
+        return await send_batch(Batch(values, neuron), None, synapse, None)
 
     async def transmit_encoded(
         self, data: EncodedType, neuron: Neuron[Any], reaction_id: UUID | None = None

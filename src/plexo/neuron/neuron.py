@@ -34,7 +34,11 @@ class Neuron(Generic[UnencodedType]):
     __slots__ = (
         "__weakref__",
         "_codec_accepts",
+        "_encode_into",
+        "_encode_many",
         "_hash",
+        "_record_bytes",
+        "_view_of",
         "codec",
         "decode",
         "encode",
@@ -96,11 +100,18 @@ class Neuron(Generic[UnencodedType]):
         self.topic = _checked_topic(self.name)
         self._hash = hash(self.name)
         bound: Any = codec.for_type(_type) if hasattr(codec, "for_type") else codec
-        self.instance_types = (*instance_types(_type), *getattr(bound, "value_types", ()))
+        self.instance_types = instance_types(_type)
+        if hasattr(bound, "value_types"):
+            self.instance_types += bound.value_types(_type)
         if not TYPE_CHECKING:
             self.encode = bound.encode
             self.decode = bound.decode
         self._codec_accepts = getattr(bound, "accepts", None)
+        # For large values, and for batches, where the codec has them.
+        self._view_of = getattr(bound, "view_of", None)
+        self._encode_into = getattr(bound, "encode_into", None)
+        self._encode_many = getattr(bound, "encode_many", None)
+        self._record_bytes = getattr(bound, "record_bytes", 0)
 
     if TYPE_CHECKING:
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a codec is: three members, and two that it may have.
+"""What a codec is: three members, and some that it may have.
 
 `name` ends the topic, `encode` turns a value into bytes (or text, sent as UTF-8), `decode` turns bytes back.
 Inherit from `Codec` or do not: only the members count. `decode` is given `bytes` or a read-only `memoryview`
@@ -14,6 +14,15 @@ Optional members:
   same `name`.
 * `accepts(value)` returns whether `value` may be encoded, where isinstance of the neuron's type does not
   tell.
+
+* `value_types(type)` returns classes whose instances a neuron of that type carries beside it, a tuple.
+
+And for `transmit_many`, which calls `encode` for each value of a codec that has neither:
+
+* `encode_into(value, buffer, -1)` appends the encoding of `value` to `buffer`, a bytearray.
+* `encode_many(values)`, with the attribute `record_bytes`, for one object that holds many values: an iterator
+  over bytes-like blocks, each of them encodings of `record_bytes` one after another; None where `values` is
+  no such object. What is wrong with `values` is raised at the call. `len(values)` and `values[i]` must work.
 """
 
 from __future__ import annotations
