@@ -27,6 +27,8 @@ cdef class Hub(Sending):
     cdef bint admitting
     cdef uint8_t *scratch
     cdef bint scratch_in_use
+    # Where a thread reads: an Intake.
+    cdef public object intake
     cdef bint touch(self, Line link) except -1
     cdef int here(self) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
@@ -46,6 +48,8 @@ cdef class Line(Outlet):
     cdef bint writing
     cdef bint is_dirty
     cdef double last_touch
+    cdef uint64_t arrived(self) noexcept
+    cdef int start_writing(self) except -1
     cdef bint unfinished(self) noexcept
     cdef int lost(self, object error) except -1
     cdef int flush(self) except -1

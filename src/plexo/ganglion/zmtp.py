@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from plexo._fast.hub import Hub, Line
+from plexo._fast.intake import Intake
 from plexo._fast.link import Link
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
@@ -59,6 +60,8 @@ class GanglionZmtp(GanglionExternalBase):
     heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and
                           given up after a second silent period: within two to three periods in all; 0 turns it off
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
+    receive               "thread": a thread reads the sockets and divides what comes into messages, beside the event loop,
+                          which calls the reactants. Default: "loop", the event loop does all of it
     """
 
     # A link whose queue has been full for so long is cut; where None, never.
@@ -81,6 +84,7 @@ class GanglionZmtp(GanglionExternalBase):
         heartbeat_s: float = DEFAULT_HEARTBEAT_S,
         reconnect_min_s: float = DEFAULT_RECONNECT_MIN_S,
         reconnect_max_s: float = DEFAULT_RECONNECT_MAX_S,
+        receive: str = "loop",
     ) -> None:
         # First of all, so that __del__ of a half-made object finds what it has to close.
         self._listeners: list[Listener] = []
@@ -103,6 +107,8 @@ class GanglionZmtp(GanglionExternalBase):
         ):
             if value < least:
                 raise ValueError(f"{argument}: expected at least {least}, got {value}")
+        if receive not in ("loop", "thread"):
+            raise ValueError(f'receive: expected "loop" or "thread", got {receive!r}')
         self.handshake_timeout_s = handshake_timeout_s
         self.heartbeat_s = heartbeat_s
         self.reconnect_min_s = reconnect_min_s
@@ -110,6 +116,8 @@ class GanglionZmtp(GanglionExternalBase):
         self.hub = Hub(
             self, self._topics, is_pair, max_frame_bytes, as_queue(send_queue, "send_queue", default_queue)
         )
+        if receive == "thread":
+            self.hub.intake = Intake(self.hub)
 
     # -- event loop --------------------------------------------------------------------------------------------
 
@@ -172,8 +180,8 @@ class GanglionZmtp(GanglionExternalBase):
                 # Paused by a busy reactant: no PONG can be seen, but the peer must see that we live.
                 link.write(ping)
                 continue
-            if link.received_bytes != connection.seen_bytes:
-                connection.seen_bytes = link.received_bytes
+            if link.arrived_bytes != connection.seen_bytes:
+                connection.seen_bytes = link.arrived_bytes
                 connection.silent_beats = 0
                 continue
             connection.silent_beats += 1

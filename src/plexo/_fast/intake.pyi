@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+from typing import final
+
+from typing_extensions import disjoint_base
+
+from plexo._fast.hub import Hub
+from plexo._fast.link import Link
+
+@disjoint_base
+class Intake:
+    def __init__(self, hub: Hub) -> None: ...
+    @property
+    def running_now(self) -> bool: ...
+    def stop(self) -> None: ...
+    def forsake(self) -> None: ...
+    def on_ready(self) -> None: ...
+
+@disjoint_base
+class PumpedLink(Link): ...
