@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import final
-
 from typing_extensions import disjoint_base
 
 from plexo._fast.hub import Hub

@@ -60,8 +60,8 @@ class GanglionZmtp(GanglionExternalBase):
     heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and
                           given up after a second silent period: within two to three periods in all; 0 turns it off
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
-    receive               "thread": a thread reads the sockets and divides what comes into messages, beside the event loop,
-                          which calls the reactants. Default: "loop", the event loop does all of it
+    receive               "thread": a thread reads the sockets and divides what comes into messages, beside the event
+                          loop, which calls the reactants. Default: "loop", the event loop does all of it
     """
 
     # A link whose queue has been full for so long is cut; where None, never.
