@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from plexo.ganglion.life import LifeCycle
+from plexo.ganglion.zmtp import GanglionZmtp
 from tests.capnp_schema import load_plexo_message
 
 DEFAULT_SEED = 20_170_701
@@ -35,6 +36,9 @@ GRACE_S = 2.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seed", type=int, default=DEFAULT_SEED, help="seed of the randomised tests (fixture `seed`)"
+    )
+    parser.addoption(
+        "--receive", choices=("loop", "thread"), default="loop", help="how ganglia receive that are not told"
     )
 
 
@@ -103,6 +107,8 @@ def left_behind(threads: set[threading.Thread], files: dict[int, str]) -> list[s
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    defaults: Any = GanglionZmtp.__init__.__kwdefaults__
+    defaults["receive"] = config.getoption("receive")
     asyncio.runners._cancel_all_tasks = _note_and_cancel  # type: ignore[attr-defined]
     logging.getLogger("asyncio").addHandler(unseen)
     with contextlib.suppress(ImportError):

@@ -271,6 +271,31 @@ cdef size_t envelope_padding(size_t payload_size) noexcept nogil:
     return (WORD - (payload_size & 7)) & 7
 
 
+cdef bint envelope_is_plain(const uint8_t *data, size_t size, Slice *name, Slice *payload) noexcept nogil:
+    cdef uint32_t name_bytes, payload_bytes
+    cdef uint64_t name_words, words
+    if size < FIXED_HEAD or load_u64(data + 8) != <uint64_t>2 << 48:     # root: struct right behind, two pointers
+        return False
+    if load_u32(data) != 0 or load_u32(data + 16) != (1 << 2 | LIST):    # one segment; name: behind the payload's pointer
+        return False
+    name_bytes = load_u32(data + 20)
+    payload_bytes = load_u32(data + AT_PAYLOAD_LIST)
+    if name_bytes & 7 != BYTES or name_bytes >> 3 == 0 or payload_bytes & 7 != BYTES:
+        return False
+    name_bytes >>= 3
+    payload_bytes >>= 3
+    name_words = (<uint64_t>name_bytes + WORD - 1) >> 3
+    words = ((FIXED_HEAD - WORD) >> 3) + name_words + ((<uint64_t>payload_bytes + WORD - 1) >> 3)
+    if load_u32(data + 24) != (<uint32_t>name_words << 2 | LIST) or load_u32(data + AT_SEGMENT_SIZE) != words:
+        return False
+    # Of at most 2**27 words each; with this, name and payload are inside.
+    if size != WORD * (1 + words) or data[FIXED_HEAD + name_bytes - 1] != 0:
+        return False
+    name[0] = Slice(data=data + FIXED_HEAD, size=name_bytes - 1)
+    payload[0] = Slice(data=data + FIXED_HEAD + WORD * name_words, size=payload_bytes)
+    return True
+
+
 cdef bytes envelope_head(bytes name):
     """The head of an empty message to this topic: one segment of root pointer, two pointers, name, payload."""
     cdef size_t name_size = <size_t>len(name)

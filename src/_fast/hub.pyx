@@ -78,6 +78,8 @@ cdef class Hub(Sending):
     def detach(self):
         """Take the sockets off their loop; they stay open. Those waiting to send belonged to it and are forgotten."""
         cdef Line link
+        if self.intake is not None:
+            self.intake.stop()
         for link in self.links:
             link.stop()
         if self.flush_handle is not None:
@@ -126,6 +128,8 @@ cdef class Hub(Sending):
     def forsake(self):
         """In a forked child: forget links and loop without touching either; both are the parent's."""
         cdef Line link
+        if self.intake is not None:
+            self.intake.forsake()
         for link in self.links:
             link.open = link.reading = link.writing = link.is_dirty = False
         self.links = []
@@ -273,9 +277,13 @@ cdef class Line(Outlet):
         if self.blocked == 0:
             self.reading = True
             self.hub.loop.add_reader(self.fd, self.on_readable)
+        self.start_writing()
+
+    cdef int start_writing(self) except -1:
         if self.outbox.queued_bytes:
             self.writing = True
             self.hub.loop.add_writer(self.fd, self.on_writable)
+        return 0
 
     def stop(self):
         loop = self.hub.loop
@@ -382,6 +390,10 @@ cdef class Line(Outlet):
         self.hub.owner._queue_freed(self, lost)
         return 0
 
+    cdef uint64_t arrived(self) noexcept:
+        """All bytes that were read from the socket; `received_bytes` are those of them that came to be parsed."""
+        return self.received_bytes
+
     cdef bint unfinished(self) noexcept:
         """Whether the beginning of a message is here and its end is not."""
         return False
@@ -456,10 +468,15 @@ cdef class Line(Outlet):
         """LinkStats of this link, whose peer's address is `peer`."""
         self.sending.delivered = self.outbox.taken()
         queued = self.outbox.waiting() + (0 if self.hub.is_pair else self.backlog.count)
-        return LinkStats(peer, self.receiving.book(0), self.sending.book(queued), self.received_bytes,
+        return LinkStats(peer, self.receiving.book(0), self.sending.book(queued), self.arrived(),
                          self.outbox.sent_bytes, self.outbox.queued_bytes)
 
     @property
     def reading_now(self):
         """Whether this side takes what arrives; not while a reactant's queue is full."""
         return self.reading
+
+    @property
+    def arrived_bytes(self):
+        """All bytes that were read from the socket, also those that wait to be parsed. Safe from any thread."""
+        return self.arrived()

@@ -23,8 +23,8 @@ from libc.string cimport memcmp, memcpy
 
 from plexo._fast.books cimport Ledger, tick
 from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse, envelope_reason
-from plexo._fast.frames cimport (FLAG_COMMAND, FLAG_MORE, FRAME_OK, FRAME_RESERVED_FLAGS, FRAME_COMMAND_MORE,
-                                 FrameHeader, frame_parse)
+from plexo._fast.frames cimport (BIG_FRAME, FLAG_COMMAND, FLAG_MORE, FRAME_COMMAND_MORE, FRAME_OK,
+                                 FRAME_RESERVED_FLAGS, FrameHeader, frame_parse)
 from plexo._fast.hub cimport Hub, Line, SCRATCH_BYTES
 from plexo._fast.outbox cimport Outbox
 from plexo._fast.synapse cimport Synapse
@@ -45,13 +45,7 @@ cdef extern from "Python.h":
     char *raw_bytes_data "PyBytes_AS_STRING"(PyObject *)
 
 cdef enum:
-    # From this size on a frame gets a buffer of its own.
-    BIG_FRAME = 65536
     FIRST_BIG_BYTES = 1048576
-    # Reads per wake-up, so that one busy link cannot keep the others waiting.
-    READS_PER_TURN = 8
-    # So much of an unknown topic is named in the log.
-    NAMED_TOPIC_BYTES = 256
     # Messages of a run that are looked at before they are copied: so many stay in the first cache meanwhile.
     MAX_RUN = 256
 
@@ -258,18 +252,13 @@ cdef class Link(Line):
 
     cdef int read_big(self) except -1:
         """Receive into the large frame: 1 it is complete and handled, 0 the socket is empty or closed."""
-        cdef size_t capacity
+        cdef size_t room_bytes
         cdef ssize_t got
         cdef char *room
-        cdef object whole
         while self.big_have < self.big_size:
-            capacity = <size_t>len(<object>self.big)
-            if self.big_have == capacity:
-                capacity = 2 * capacity if 2 * capacity < self.big_size else <size_t>self.big_size
-                _PyBytes_Resize(&self.big, <Py_ssize_t>capacity)
-            room = raw_bytes_data(self.big) + self.big_have
+            room = self.big_room(&room_bytes)
             with nogil:
-                got = recv(self.fd, room, capacity - self.big_have, 0)
+                got = recv(self.fd, room, room_bytes, 0)
             if got < 0:
                 if errno == EAGAIN or errno == EINTR:
                     return 0
@@ -279,11 +268,23 @@ cdef class Link(Line):
                 return 0
             self.received_bytes += <uint64_t>got
             self.big_have += <size_t>got
-        whole = <object>self.big
+        self.end_big()
+        return 1
+
+    cdef char *big_room(self, size_t *room) except NULL:
+        """Where the large frame goes on, and how many bytes it takes there now: at least one."""
+        cdef size_t capacity = <size_t>len(<object>self.big)
+        if self.big_have == capacity:
+            capacity = 2 * capacity if 2 * capacity < self.big_size else <size_t>self.big_size
+            _PyBytes_Resize(&self.big, <Py_ssize_t>capacity)
+        room[0] = capacity - self.big_have
+        return raw_bytes_data(self.big) + self.big_have
+
+    cdef int end_big(self) except -1:
+        cdef object whole = <object>self.big
         Py_XDECREF(self.big)
         self.big = NULL
-        self.frame(self.big_flags, <const uint8_t *>PyBytes_AS_STRING(whole), <size_t>self.big_size, whole)
-        return 1
+        return self.frame(self.big_flags, <const uint8_t *>PyBytes_AS_STRING(whole), <size_t>self.big_size, whole)
 
     cdef int frame(self, uint8_t flags, const uint8_t *body, size_t size, object whole) except -1:
         cdef PyObject *found

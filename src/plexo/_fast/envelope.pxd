@@ -36,6 +36,9 @@ cdef enum:
 # The slices lie within the input; after anything but ENVELOPE_OK both are empty.
 cdef int envelope_parse(const uint8_t *data, size_t size, Slice *name, Slice *payload) noexcept nogil
 cdef const char *envelope_reason(int code) noexcept nogil
+# Whether this is laid out as `envelope_head` does it, and nothing behind it; name and payload are what envelope_parse finds.
+# Then the bytes before the payload decide that alone: whatever begins with the same is laid out in the same way.
+cdef bint envelope_is_plain(const uint8_t *data, size_t size, Slice *name, Slice *payload) noexcept nogil
 
 # Writing: head (segment table, pointers, name, padding), then the payload, then envelope_padding() zero bytes.
 cdef size_t envelope_head_size(size_t name_size) noexcept nogil

@@ -6,6 +6,8 @@ cdef enum:
     FLAG_LONG = 2
     FLAG_COMMAND = 4
     MAX_HEADER = 9
+    # From this size on, a frame that is not here whole gets a buffer of its own.
+    BIG_FRAME = 65536
 
 cdef enum:
     FRAME_NEED_MORE = 0

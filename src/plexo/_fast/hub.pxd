@@ -39,6 +39,8 @@ cdef class Hub(Sending):
     cdef bint admitting
     cdef uint8_t *scratch
     cdef bint scratch_in_use
+    # Where a thread reads: an Intake.
+    cdef public object intake
     cdef bint touch(self, Line link) except -1
     cdef bint turn_is_over(self) noexcept
     cdef int here(self) except -1
@@ -59,6 +61,8 @@ cdef class Line(Outlet):
     cdef bint reading
     cdef bint writing
     cdef bint is_dirty
+    cdef uint64_t arrived(self) noexcept
+    cdef int start_writing(self) except -1
     cdef bint unfinished(self) noexcept
     cdef int lost(self, object error) except -1
     cdef int flush(self) except -1

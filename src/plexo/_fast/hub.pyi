@@ -4,6 +4,7 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from plexo._fast.intake import Intake
 from plexo._fast.queues import Queue
 from plexo._fast.sending import Outlet, Sending
 from plexo._fast.synapse import Synapse
@@ -24,6 +25,7 @@ class Hub(Sending):
     ) -> None: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None: ...
+    intake: Intake | None
     @property
     def max_frame_bytes(self) -> int: ...
     @property
@@ -63,3 +65,5 @@ class Line(Outlet):
     def stats(self, peer: str) -> LinkStats: ...
     @property
     def received_bytes(self) -> int: ...
+    @property
+    def arrived_bytes(self) -> int: ...

@@ -4,6 +4,12 @@ from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.hub cimport Line
 from plexo._fast.synapse cimport Synapse
 
+cdef enum:
+    # Reads per wake-up, so that one busy link cannot keep the others waiting.
+    READS_PER_TURN = 8
+    # So much of an unknown topic is named in the log.
+    NAMED_TOPIC_BYTES = 256
+
 
 cdef class Link(Line):
     cdef bint takes_messages
@@ -27,6 +33,8 @@ cdef class Link(Line):
     cdef size_t take_run(self, const uint8_t *data, size_t size, size_t position) except? 0
     cdef int begin_big(self, const uint8_t *data, size_t have, uint64_t size, uint8_t flags) except -1
     cdef int read_big(self) except -1
+    cdef char *big_room(self, size_t *room) except NULL
+    cdef int end_big(self) except -1
     cdef bint holds_frame(self) noexcept
     cdef int frame(self, uint8_t flags, const uint8_t *body, size_t size, object whole) except -1
     cdef int envelope(self, const uint8_t *body, size_t size) except -1

@@ -12,6 +12,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
+from plexo._fast.intake import PumpedLink
 from plexo._fast.link import Link
 from plexo._proto.delivery import announced_session, parse_delivery_command
 from plexo._proto.zmtp import (
@@ -193,7 +194,10 @@ class Connection:
         self._loop = loop
         self.version = established.version
         hub = self.ganglion.hub
-        link = Link(hub, self, self.socket.fileno(), self.role is not SocketType.PUB, established.trailing)
+        takes_messages = self.role is not SocketType.PUB
+        # The few bytes that a subscriber sends are not worth a thread.
+        kind = PumpedLink if hub.intake is not None and takes_messages else Link
+        link = kind(hub, self, self.socket.fileno(), takes_messages, established.trailing)
         # First of all: the peer may be gone already, and then it is a link that what is written next loses.
         self.link = link
         self.ganglion.tell(LinkEventKind.CONNECTED, self.peer, "")

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from plexo._fast.hub import Hub, Line
+from plexo._fast.intake import Intake
 from plexo._fast.link import Link
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
@@ -61,6 +62,8 @@ class GanglionZmtp(GanglionExternalBase):
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
     busy_poll_s           for so long after a message the event loop looks for the next without sleeping: a lower
                           latency for a core that is busy meanwhile. Default 0: it sleeps at once
+    receive               "thread": a thread reads the sockets and divides what comes into messages, beside the event
+                          loop, which calls the reactants. Default: "loop", the event loop does all of it
     """
 
     # A link whose queue has been full for so long is cut; where None, never.
@@ -84,6 +87,7 @@ class GanglionZmtp(GanglionExternalBase):
         reconnect_min_s: float = DEFAULT_RECONNECT_MIN_S,
         reconnect_max_s: float = DEFAULT_RECONNECT_MAX_S,
         busy_poll_s: float = 0.0,
+        receive: str = "loop",
     ) -> None:
         # First of all, so that __del__ of a half-made object finds what it has to close.
         self._listeners: list[Listener] = []
@@ -107,12 +111,16 @@ class GanglionZmtp(GanglionExternalBase):
         ):
             if value < least:
                 raise ValueError(f"{argument}: expected at least {least}, got {value}")
+        if receive not in ("loop", "thread"):
+            raise ValueError(f'receive: expected "loop" or "thread", got {receive!r}')
         self.handshake_timeout_s = handshake_timeout_s
         self.heartbeat_s = heartbeat_s
         self.reconnect_min_s = reconnect_min_s
         self.reconnect_max_s = reconnect_max_s
         queue = as_queue(send_queue, "send_queue", default_queue)
         self.hub = Hub(self, self._topics, is_pair, max_frame_bytes, queue, busy_poll_s)
+        if receive == "thread":
+            self.hub.intake = Intake(self.hub)
 
     # -- event loop --------------------------------------------------------------------------------------------
 
@@ -175,8 +183,8 @@ class GanglionZmtp(GanglionExternalBase):
                 # Paused by a busy reactant: no PONG can be seen, but the peer must see that we live.
                 link.write(ping)
                 continue
-            if link.received_bytes != connection.seen_bytes:
-                connection.seen_bytes = link.received_bytes
+            if link.arrived_bytes != connection.seen_bytes:
+                connection.seen_bytes = link.arrived_bytes
                 connection.silent_beats = 0
                 continue
             connection.silent_beats += 1

@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread that receives beside the event loop: it waits for sockets, reads them into blocks, walks the blocks, and tells
+the loop once that there are some. It never takes the interpreter's lock, and knows no object but this one.
+
+What the thread and the loop share is behind one mutex, which nobody holds for longer than a few lines, and never while
+asking for the interpreter's lock. Sockets are read outside of it: the slot is *busy* then, and its walk and its carry (the
+unfinished message at the end of the last block) are the thread's.
+
+Bounds: BLOCKS_AHEAD for one link, MAX_BLOCKS in all. Where the loop does not keep up, sockets are left alone, and their peers
+find their connections full, as they would without a thread.
+
+A forked child has no thread, and maybe a mutex that is locked for ever: there nothing is touched but the descriptors.
+"""
+
+import os
+
+from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from plexo._fast.scan cimport walk
+
+cdef extern from "<pthread.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int pthread_mutex_init(pthread_mutex_t *, void *)
+    int pthread_mutex_destroy(pthread_mutex_t *)
+    int pthread_mutex_lock(pthread_mutex_t *)
+    int pthread_mutex_unlock(pthread_mutex_t *)
+    int pthread_cond_init(pthread_cond_t *, void *)
+    int pthread_cond_destroy(pthread_cond_t *)
+    int pthread_cond_wait(pthread_cond_t *, pthread_mutex_t *)
+    int pthread_cond_timedwait(pthread_cond_t *, pthread_mutex_t *, const timespec *)
+    int pthread_cond_broadcast(pthread_cond_t *)
+
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigset_t:
+        pass
+    int SIG_SETMASK
+    int sigfillset(sigset_t *)
+    int pthread_sigmask(int, const sigset_t *, sigset_t *)
+
+cdef extern from "<time.h>" nogil:
+    int CLOCK_REALTIME
+    int clock_gettime(int, timespec *)
+
+cdef extern from "<poll.h>" nogil:
+    short POLLIN
+    int poll(pollfd *, unsigned long, int)
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int, void *, size_t, int)
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t read(int, void *, size_t)
+    ssize_t write(int, const void *, size_t)
+    int getpid()
+    int close(int)
+
+cdef enum:
+    # How long `stop` waits for a thread that is in the middle of one read.
+    STOP_S = 1
+    # Where there is no memory for a block, how long until the next try.
+    STARVED_MS = 100
+
+
+cdef void ring(int fd) noexcept nogil:
+    # Eight bytes, for an eventfd; a pipe takes them, too. It is full only where nobody has listened for long.
+    cdef long long one = 1
+    if write(fd, &one, 8) < 0:
+        pass
+
+
+cdef void quiet(int fd) noexcept nogil:
+    cdef long long noise[8]
+    while read(fd, noise, 64) == 64:
+        pass
+
+
+cdef void free_all(Block *block) noexcept nogil:
+    cdef Block *following
+    while block != NULL:
+        following = block.next
+        free(block)
+        block = following
+
+
+def _channel():
+    """(reading, writing): descriptors that wake somebody."""
+    if hasattr(os, "eventfd"):
+        both = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        return both, both
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    return reading, writing
+
+
+cdef class Pump:
+    def __cinit__(self):
+        self.wake_out = self.wake_in = self.tell_out = self.tell_in = -1
+        self.process = getpid()
+        pthread_mutex_init(&self.mutex, NULL)
+        pthread_cond_init(&self.changed, NULL)
+        self.wake_out, self.wake_in = _channel()
+        self.tell_out, self.tell_in = _channel()
+
+    def __dealloc__(self):
+        cdef int i
+        self.close_channels()
+        if getpid() != self.process:
+            return  # the lists may be as the thread left them, half changed
+        free_all(self.free_blocks)
+        free_all(self.ready_first)
+        for i in range(self.slot_count):
+            free(self.slots[i].carry)
+            free(self.slots[i])
+        free(self.slots)
+        free(self.polled)
+        free(self.polled_slots)
+        pthread_cond_destroy(&self.changed)
+        pthread_mutex_destroy(&self.mutex)
+
+    # -- the thread ----------------------------------------------------------------------------------------------
+
+    def run(self):
+        """What the thread does, until `stop`."""
+        with nogil:
+            self.body()
+
+    cdef void body(self) noexcept nogil:
+        cdef sigset_t signals
+        cdef int count, i
+        # They are for threads that run Python.
+        sigfillset(&signals)
+        pthread_sigmask(SIG_SETMASK, &signals, NULL)
+        pthread_mutex_lock(&self.mutex)
+        self.running = True
+        while not self.stopping:
+            count = self.choose()
+            self.polling = True
+            pthread_mutex_unlock(&self.mutex)
+            poll(self.polled, <unsigned long>count, STARVED_MS if self.starved else -1)
+            pthread_mutex_lock(&self.mutex)
+            self.polling = self.starved = False
+            self.rounds += 1
+            pthread_cond_broadcast(&self.changed)
+            if self.polled[0].revents:
+                quiet(self.wake_out)
+                self.woken = False
+            for i in range(1, count):
+                if self.stopping:
+                    break
+                if self.polled[i].revents and not self.read_slot(self.polled_slots[i]):
+                    # Its turn comes first when there are blocks again.
+                    self.first = self.polled_slots[i]
+                    break
+        self.running = False
+        pthread_cond_broadcast(&self.changed)
+        pthread_mutex_unlock(&self.mutex)
+
+    cdef int choose(self) noexcept nogil:
+        """What to wait for."""
+        cdef int i, k
+        cdef int count = 1
+        cdef Slot *slot
+        cdef void *polled
+        cdef bint room = self.free_blocks != NULL or (self.block_count < MAX_BLOCKS and not self.starved)
+        self.short = not room
+        if self.polled_room <= self.slot_count:
+            polled = realloc(self.polled, <size_t>(self.slot_count + 8) * sizeof(pollfd))
+            if polled != NULL:
+                self.polled = <pollfd *>polled
+                polled = realloc(self.polled_slots, <size_t>(self.slot_count + 8) * sizeof(int))
+                if polled != NULL:
+                    self.polled_slots = <int *>polled
+                    self.polled_room = self.slot_count + 8
+        self.polled[0] = pollfd(fd=self.wake_out, events=POLLIN, revents=0)
+        for k in range(self.slot_count):
+            i = (self.first + k) % self.slot_count
+            slot = self.slots[i]
+            if not slot.used or not slot.eligible or slot.ended or count == self.polled_room:
+                continue
+            if slot.ahead >= BLOCKS_AHEAD:
+                self.short = True
+            elif room:
+                self.polled[count] = pollfd(fd=slot.fd, events=POLLIN, revents=0)
+                self.polled_slots[count] = i
+                count += 1
+        return count
+
+    cdef bint read_slot(self, int index) noexcept nogil:
+        """False: there is no block for this one."""
+        cdef Slot *slot = self.slots[index]
+        cdef Block *block
+        cdef bint tell = False
+        if not slot.used or not slot.eligible or slot.ended:
+            return True
+        block = self.free_blocks
+        if block != NULL:
+            self.free_blocks = block.next
+            self.free_count -= 1
+        else:
+            block = <Block *>malloc(sizeof(Block)) if self.block_count < MAX_BLOCKS else NULL
+            if block == NULL:
+                self.starved = self.block_count < MAX_BLOCKS
+                return False
+            self.block_count += 1
+        block.slot = index
+        block.next = NULL
+        slot.busy = True
+        pthread_mutex_unlock(&self.mutex)
+        self.receive(slot, block)
+        pthread_mutex_lock(&self.mutex)
+        slot.busy = False
+        slot.held += block.got
+        slot.ended = block.fate != OPEN
+        if block.size or slot.ended:
+            if self.ready_last == NULL:
+                self.ready_first = block
+            else:
+                self.ready_last.next = block
+            self.ready_last = block
+            slot.ahead += 1
+            tell = not self.told
+            self.told = True
+        else:
+            block.next = self.free_blocks
+            self.free_blocks = block
+            self.free_count += 1
+        pthread_cond_broadcast(&self.changed)
+        if tell:
+            ring(self.tell_in)
+        return True
+
+    cdef void receive(self, Slot *slot, Block *block) noexcept nogil:
+        """One read. Sets the block's size (of what is divided), count and fate, and the slot's carry."""
+        cdef size_t have = slot.carry_size
+        cdef size_t used, rest
+        cdef void *grown
+        cdef ssize_t got
+        block.size = block.count = block.got = 0
+        block.fate = OPEN
+        memcpy(block.data, slot.carry, have)
+        got = recv(slot.fd, block.data + have, BLOCK_BYTES - have, 0)
+        if got < 0 and (errno == EAGAIN or errno == EINTR):
+            return
+        if got > 0:
+            block.got = <size_t>got
+            have += <size_t>got
+            used = walk(&slot.walk, block.data, have, block.entries, ENTRIES, &block.count)
+            block.size = used
+            rest = have - used
+            if rest > slot.carry_capacity:
+                grown = realloc(slot.carry, rest)
+                if grown != NULL:
+                    slot.carry = <uint8_t *>grown
+                    slot.carry_capacity = rest
+            if rest <= slot.carry_capacity:
+                if rest:
+                    memcpy(slot.carry, block.data + used, rest)
+                slot.carry_size = rest
+                return
+            block.fate = ENOMEM
+        else:
+            block.fate = CLOSED if got == 0 else errno
+        # The end: whatever is left goes with it, for the parser to see that it is no whole message.
+        slot.carry_size = 0
+        if have > block.size:
+            block.entries[block.count] = Entry(start=<uint32_t>block.size, count=0, stride=<uint32_t>(have - block.size),
+                                               prefix=0, payload=0, name_at=0, name=0)
+            block.count += 1
+            block.size = have
+
+    cdef void wake(self) noexcept nogil:
+        if not self.woken:
+            self.woken = True
+            ring(self.wake_in)
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    @property
+    def fileno(self):
+        """Readable when there is something to take."""
+        return self.tell_out
+
+    cdef int admit(self, int index, int fd, const Walk *start, const uint8_t *carry, size_t size) except -1:
+        cdef Slot *slot = NULL
+        cdef void *grown
+        cdef int i
+        if index < 0:
+            for i in range(self.slot_count):
+                if not self.slots[i].used:
+                    index = i
+                    break
+        if index < 0:
+            slot = <Slot *>calloc(1, sizeof(Slot))
+            if slot == NULL:
+                raise MemoryError("no memory for a slot")
+            pthread_mutex_lock(&self.mutex)
+            grown = realloc(self.slots, <size_t>(self.slot_count + 1) * sizeof(Slot *))
+            if grown != NULL:
+                self.slots = <Slot **>grown
+                index = self.slot_count
+                self.slots[index] = slot
+                self.slot_count += 1
+            pthread_mutex_unlock(&self.mutex)
+            if grown == NULL:
+                free(slot)
+                raise MemoryError("no memory for a slot")
+        # Nobody else has it now.
+        slot = self.slots[index]
+        if size > slot.carry_capacity:
+            grown = realloc(slot.carry, size)
+            if grown == NULL:
+                raise MemoryError(f"no memory for {size} received bytes")
+            slot.carry = <uint8_t *>grown
+            slot.carry_capacity = size
+        if size:
+            memcpy(slot.carry, carry, size)
+        slot.carry_size = size
+        slot.walk = start[0]
+        pthread_mutex_lock(&self.mutex)
+        slot.fd = fd
+        slot.held = size
+        slot.ended = False
+        slot.used = slot.eligible = True
+        self.wake()
+        pthread_mutex_unlock(&self.mutex)
+        return index
+
+    cdef Block *hold(self, int index, bint out_of_poll) noexcept:
+        cdef Slot *slot
+        cdef Block *found = NULL
+        cdef Block **end = &found
+        cdef Block **place
+        cdef Block *block
+        cdef Block *before = NULL
+        cdef uint64_t round
+        pthread_mutex_lock(&self.mutex)
+        slot = self.slots[index]
+        slot.eligible = False
+        if slot.busy or (out_of_poll and self.polling):
+            with nogil:
+                while slot.busy:
+                    pthread_cond_wait(&self.changed, &self.mutex)
+                if out_of_poll and self.polling and self.running:
+                    round = self.rounds
+                    self.wake()
+                    while self.rounds == round and self.running:
+                        pthread_cond_wait(&self.changed, &self.mutex)
+        place = &self.ready_first
+        while place[0] != NULL:
+            block = place[0]
+            if block.slot == index:
+                place[0] = block.next
+                block.next = NULL
+                end[0] = block
+                end = &block.next
+            else:
+                before = block
+                place = &block.next
+        self.ready_last = before
+        pthread_mutex_unlock(&self.mutex)
+        return found
+
+    cdef void release(self, int index) noexcept:
+        cdef Slot *slot = self.slots[index]
+        pthread_mutex_lock(&self.mutex)
+        slot.used = False
+        pthread_mutex_unlock(&self.mutex)
+        free(slot.carry)
+        slot.carry = NULL
+        slot.carry_size = slot.carry_capacity = 0
+
+    cdef Block *take(self) noexcept:
+        """The next block, or NULL: then the thread will tell when there is one."""
+        cdef Block *block
+        if self.forsaken:
+            return NULL
+        pthread_mutex_lock(&self.mutex)
+        block = self.ready_first
+        if block == NULL:
+            quiet(self.tell_out)
+            self.told = False
+        else:
+            self.ready_first = block.next
+            if block.next == NULL:
+                self.ready_last = NULL
+            self.slots[block.slot].held -= block.size
+        pthread_mutex_unlock(&self.mutex)
+        return block
+
+    cdef void give_back(self, Block *block) noexcept:
+        cdef Slot *slot = self.slots[block.slot]
+        if self.forsaken:
+            return
+        pthread_mutex_lock(&self.mutex)
+        slot.ahead -= 1
+        block.next = self.free_blocks
+        self.free_blocks = block
+        self.free_count += 1
+        # Not for every single block: waking a thread costs as much as reading one.
+        if self.short and (2 * slot.ahead <= BLOCKS_AHEAD or 4 * self.free_count >= MAX_BLOCKS):
+            self.wake()
+        pthread_mutex_unlock(&self.mutex)
+
+    cdef uint64_t held(self, int index) noexcept:
+        """Bytes that were read and not taken."""
+        cdef uint64_t held
+        pthread_mutex_lock(&self.mutex)
+        held = self.slots[index].held
+        pthread_mutex_unlock(&self.mutex)
+        return held
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def stop(self):
+        """End the thread, and wait for its last read. May be repeated. Blocks and carries stay to be taken."""
+        cdef timespec until
+        clock_gettime(CLOCK_REALTIME, &until)
+        until.tv_sec += STOP_S
+        pthread_mutex_lock(&self.mutex)
+        self.stopping = True
+        self.wake()
+        with nogil:
+            while self.running and pthread_cond_timedwait(&self.changed, &self.mutex, &until) == 0:
+                pass
+        pthread_mutex_unlock(&self.mutex)
+
+    cdef void close_channels(self) noexcept:
+        """After `stop`, or in a forked child."""
+        if self.wake_in != self.wake_out:
+            close(self.wake_in)
+        if self.tell_in != self.tell_out:
+            close(self.tell_in)
+        if self.wake_out >= 0:
+            close(self.wake_out)
+        if self.tell_out >= 0:
+            close(self.tell_out)
+        self.wake_out = self.wake_in = self.tell_out = self.tell_in = -1
+
+    cdef void forsake(self) noexcept:
+        """In a forked child; a block that is in hand there stays so."""
+        self.forsaken = True
+        self.close_channels()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+from libc.stdint cimport uint8_t, uint64_t
+from plexo._fast.scan cimport Entry, Walk
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+
+cdef enum:
+    # One read. Of this at most two frames of BIG_FRAME are what is left of the read before.
+    BLOCK_BYTES = 262144
+    # A block of the smallest pair messages with 64 bytes of payload, all of them different, has less.
+    ENTRIES = 2048
+    # Blocks that were read for one link and not taken yet; then its socket waits.
+    BLOCKS_AHEAD = 4
+    # In all, of about 320 KiB each; then every socket waits.
+    MAX_BLOCKS = 64
+
+cdef enum:
+    # What came behind the last byte: nothing yet; else a number of `errno`.
+    OPEN = 0
+    CLOSED = -1
+
+
+cdef struct Block:
+    Block *next
+    int slot
+    int fate
+    size_t size
+    size_t got
+    size_t count
+    Entry entries[ENTRIES]
+    uint8_t data[BLOCK_BYTES]
+
+
+cdef struct Slot:
+    int fd
+    bint used
+    # Whether the thread may read it, whether it does so now, and whether it has read the end.
+    bint eligible
+    bint busy
+    bint ended
+    int ahead
+    # The thread's alone while it is busy.
+    Walk walk
+    uint8_t *carry
+    size_t carry_size
+    size_t carry_capacity
+    # What was read and not taken.
+    uint64_t held
+
+
+cdef class Pump:
+    cdef pthread_mutex_t mutex
+    cdef pthread_cond_t changed
+    # Towards the thread, towards the loop: where to read and where to write.
+    cdef int wake_out, wake_in, tell_out, tell_in
+    cdef int process
+    cdef bint stopping, running, woken, told, forsaken
+    # Whether the thread waits in poll, and how often it has come back from there.
+    cdef bint polling
+    cdef uint64_t rounds
+    # Whether it leaves sockets alone because blocks are missing.
+    cdef bint short
+    # There was no memory for one.
+    cdef bint starved
+    cdef Slot **slots
+    cdef int slot_count
+    cdef Block *free_blocks
+    cdef int free_count
+    cdef int block_count
+    cdef Block *ready_first
+    cdef Block *ready_last
+    # The thread's own.
+    cdef pollfd *polled
+    cdef int *polled_slots
+    cdef int polled_room
+    cdef int first
+    # -- the thread
+    cdef void body(self) noexcept nogil
+    cdef int choose(self) noexcept nogil
+    cdef bint read_slot(self, int index) noexcept nogil
+    cdef void receive(self, Slot *slot, Block *block) noexcept nogil
+    cdef void wake(self) noexcept nogil
+    # -- the loop
+    # Let the thread read `fd`, whose stream is where `walk` says, with `carry` before what comes; the slot. A slot that was
+    # held goes on with `slot`, a new one is -1.
+    cdef int admit(self, int slot, int fd, const Walk *walk, const uint8_t *carry, size_t size) except -1
+    # Let it read no more; what it had read and nobody has taken, first first. Then the slot's own rest is in `carry`.
+    cdef Block *hold(self, int slot, bint out_of_poll) noexcept
+    cdef void release(self, int slot) noexcept
+    cdef Block *take(self) noexcept
+    cdef void give_back(self, Block *block) noexcept
+    cdef uint64_t held(self, int slot) noexcept
+    cdef void close_channels(self) noexcept
+    cdef void forsake(self) noexcept

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class Pump:
+    @property
+    def fileno(self) -> int: ...
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
