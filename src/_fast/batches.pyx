@@ -19,7 +19,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from plexo._fast.completion cimport Completion, Source
-from plexo._fast.slabs cimport Slab
+from plexo._fast.slabs cimport Slab, is_idle
 
 cdef extern from "Python.h":
     ctypedef struct PyMemberDef:
@@ -157,7 +157,7 @@ cdef class SlabBatch(Batch):
         return 0
 
     cdef int clear(self) except -1:
-        if self.slab.exports == 0:
+        if is_idle(<PyObject *>self.slab):
             self.start = 0
         else:
             self.start += self.count

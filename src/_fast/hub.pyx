@@ -15,6 +15,7 @@ from plexo._fast.books cimport tick
 from plexo._fast.outbox cimport Outbox
 from plexo._fast.queues cimport DROP_OLDEST, LATEST, Queue, Waiting
 from plexo._fast.sending cimport Outlet, Sending
+from plexo._fast.slabs cimport Spares
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
 from plexo._fast.topics cimport TopicTable
@@ -55,6 +56,7 @@ cdef class Hub(Sending):
         self.backlog = Waiting.__new__(Waiting, send_queue)
         self.dirty = []
         self.waiting = deque()
+        self.spares = Spares.__new__(Spares)
         self.scratch = <uint8_t *>malloc(SCRATCH_BYTES)
         if self.scratch == NULL:
             raise MemoryError(f"no memory for {SCRATCH_BYTES} bytes of receive buffer")
@@ -188,6 +190,16 @@ cdef class Hub(Sending):
                 self.flush_handle = self.loop.call_soon(self.flush_dirty)
         self.dirty.append(link)
         return False
+
+    cdef int end_turn(self, TaskPool pool) except -1:
+        """What came to a reader of the event loop is worked off; `pool` is the one that there was when it began."""
+        self.scratch_in_use = False
+        pool.finish()
+        if self.dirty:
+            self.flush_all()
+        if self.busy_poll_s > 0:
+            self.stay_awake(monotonic())
+        return 0
 
     cdef int stay_awake(self, double now) except -1:
         """A message came or went: let the event loop look for the next without sleeping, for a while.

@@ -111,15 +111,7 @@ cdef class Intake:
                 finally:
                     pump.give_back(block)
         finally:
-            self.end_turn(pool)
-
-    cdef int end_turn(self, TaskPool pool) except -1:
-        cdef Hub hub = self.hub
-        hub.scratch_in_use = False
-        pool.finish()
-        if hub.dirty:
-            hub.flush_all()
-        return 0
+            hub.end_turn(pool)
 
 
 cdef class PumpedLink(Link):
@@ -178,7 +170,7 @@ cdef class PumpedLink(Link):
                 reads -= 1
             done = True
         finally:
-            (<Intake>hub.intake).end_turn(pool)
+            hub.end_turn(pool)
             if not done and self.open and self.blocked == 0:
                 self.go_on_soon()
         if self.open and self.blocked == 0 and hub.loop is not None:
@@ -217,7 +209,7 @@ cdef class PumpedLink(Link):
             return 0
         walk = Walk(max_frame_bytes=self.hub.max_frame_bytes, opaque=0, is_pair=self.hub.is_pair, inside=self.part != 0,
                     raw=False)
-        if self.big != NULL:
+        if self.big is not None:
             walk.opaque = self.big_size - self.big_have
             if not self.big_flags & FLAG_COMMAND:
                 walk.inside = self.big_flags & FLAG_MORE
@@ -355,7 +347,7 @@ cdef class PumpedLink(Link):
         while self.used < size and self.open and self.blocked == 0:
             self.parsed = 0
             try:
-                if self.big != NULL:
+                if self.big is not None:
                     self.fill(data + self.used, size - self.used)
                 else:
                     self.parse(data + self.used, size - self.used)

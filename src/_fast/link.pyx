@@ -5,8 +5,8 @@ A short read means that the socket is empty, and saves the `recv` that would say
 with the first event that says "reset", and never calls again, so what waits behind the last bytes must be found at once.
 
 One `recv` into a buffer shared by all links of a hub brings many frames; only what is left of an unfinished frame is
-kept by the link. A frame of 64 KiB or more is received straight into a bytes object that grows as data arrives, so that
-a peer has to send what it wants us to hold.
+kept by the link. A frame of 64 KiB or more is received straight into memory of its own, which grows as data arrives, so that a
+peer has to send what it wants us to hold; or which was there already, from a frame before.
 
 The hand-shake, reconnecting and every decision are the connection's (Python, `plexo.ganglion`); it is called for what is
 rare: connection.command(body), .subscription(body), .lost(error).
@@ -15,7 +15,6 @@ rare: connection.command(body), .subscription(body), .lost(error).
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -27,10 +26,10 @@ from plexo._fast.frames cimport (BIG_FRAME, FLAG_COMMAND, FLAG_MORE, FRAME_COMMA
                                  FRAME_RESERVED_FLAGS, FrameHeader, frame_parse)
 from plexo._fast.hub cimport Hub, Line, SCRATCH_BYTES
 from plexo._fast.outbox cimport Outbox
+from plexo._fast.slabs cimport Slab
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.queues cimport Waiting
 from plexo._fast.tasks cimport TaskPool
-from plexo._fast.wake cimport monotonic
 from plexo.statistics import Cause
 
 cdef object MALFORMED = Cause.MALFORMED
@@ -38,11 +37,6 @@ cdef object UNKNOWN_TOPIC = Cause.UNKNOWN_TOPIC
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int, void *, size_t, int)
-
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
-    PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-    char *raw_bytes_data "PyBytes_AS_STRING"(PyObject *)
 
 cdef enum:
     FIRST_BIG_BYTES = 1048576
@@ -77,7 +71,6 @@ cdef class Link(Line):
 
     def __dealloc__(self):
         free(self.partial)
-        Py_XDECREF(self.big)
 
     # -- event loop ----------------------------------------------------------------------------------------------
 
@@ -94,12 +87,7 @@ cdef class Link(Line):
         except OSError as error:
             self.lost(error)
         finally:
-            hub.scratch_in_use = False
-            pool.finish()
-            if hub.dirty:
-                hub.flush_all()
-            if hub.busy_poll_s > 0:
-                hub.stay_awake(monotonic())
+            hub.end_turn(pool)
         if self.blocked and self.reading:
             self.reading = False
             hub.loop.remove_reader(self.fd)
@@ -130,7 +118,7 @@ cdef class Link(Line):
         cdef ssize_t got
         cdef int turn
         for turn in range(READS_PER_TURN):
-            if self.big != NULL:
+            if self.big is not None:
                 if self.read_big() == 0:
                     return 0
                 if not self.open or self.blocked:
@@ -162,7 +150,7 @@ cdef class Link(Line):
                     self.save(scratch + self.parsed, have - self.parsed)
             if not self.open or self.blocked:
                 return 0
-            if self.big == NULL and got > 0 and <size_t>got < room and not hub.tells_once:
+            if self.big is None and got > 0 and <size_t>got < room and not hub.tells_once:
                 return 0
         if hub.tells_once and hub.loop is not None:
             hub.loop.call_soon(self.on_readable)
@@ -182,7 +170,7 @@ cdef class Link(Line):
         cdef size_t left
         cdef int found
         self.parsed = 0
-        while self.open and self.blocked == 0 and self.big == NULL:
+        while self.open and self.blocked == 0 and self.big is None:
             if self.running is not None and self.part == 0:
                 position = self.take_run(data, size, position)
                 if not self.open or self.blocked:
@@ -241,10 +229,10 @@ cdef class Link(Line):
 
     cdef int begin_big(self, const uint8_t *data, size_t have, uint64_t size, uint8_t flags) except -1:
         cdef size_t first = <size_t>size if size < FIRST_BIG_BYTES else <size_t>FIRST_BIG_BYTES
-        if first < have:
-            first = have
-        self.big = raw_bytes(NULL, <Py_ssize_t>first)
-        memcpy(raw_bytes_data(self.big), data, have)
+        self.big = self.hub.spares.take(<size_t>size)
+        if self.big is None:
+            self.big = Slab.__new__(Slab, max(first, have))
+        memcpy(self.big.data, data, have)
         self.big_have = have
         self.big_size = size
         self.big_flags = flags
@@ -273,20 +261,21 @@ cdef class Link(Line):
 
     cdef char *big_room(self, size_t *room) except NULL:
         """Where the large frame goes on, and how many bytes it takes there now: at least one."""
-        cdef size_t capacity = <size_t>len(<object>self.big)
+        cdef size_t capacity = self.big.size
         if self.big_have == capacity:
             capacity = 2 * capacity if 2 * capacity < self.big_size else <size_t>self.big_size
-            _PyBytes_Resize(&self.big, <Py_ssize_t>capacity)
-        room[0] = capacity - self.big_have
-        return raw_bytes_data(self.big) + self.big_have
+            self.big.grow(capacity)
+        room[0] = min(capacity, <size_t>self.big_size) - self.big_have
+        return <char *>self.big.data + self.big_have
 
     cdef int end_big(self) except -1:
-        cdef object whole = <object>self.big
-        Py_XDECREF(self.big)
-        self.big = NULL
-        return self.frame(self.big_flags, <const uint8_t *>PyBytes_AS_STRING(whole), <size_t>self.big_size, whole)
+        whole, self.big = self.big, None
+        try:
+            return self.frame(self.big_flags, (<Slab>whole).data, <size_t>self.big_size, <Slab>whole)
+        finally:
+            self.hub.spares.give(<Slab>whole)
 
-    cdef int frame(self, uint8_t flags, const uint8_t *body, size_t size, object whole) except -1:
+    cdef int frame(self, uint8_t flags, const uint8_t *body, size_t size, Slab whole) except -1:
         cdef PyObject *found
         cdef bint more = flags & FLAG_MORE
         if flags & FLAG_COMMAND:
@@ -313,7 +302,7 @@ cdef class Link(Line):
                     return self.drop_malformed("a message of several parts where one PlexoMessage was expected")
                 self.part = 1
                 return 0
-            return self.envelope(body, size)
+            return self.envelope(body, size, whole)
         # Publish/subscribe: topic, then payload.
         if self.part == 0:
             self.target = None
@@ -337,12 +326,12 @@ cdef class Link(Line):
         if target is None:
             return self.drop_unknown()
         if whole is not None:
-            return (<Synapse>target).receive_bytes(whole, None, self.hub.pool, self)
+            return (<Synapse>target).receive_large(whole, body, size, self.hub.pool, self)
         if (<Synapse>target).takers is not None:
             self.running = <Synapse>target
         return (<Synapse>target).receive(body, size, self.hub.pool, self)
 
-    cdef int envelope(self, const uint8_t *body, size_t size) except -1:
+    cdef int envelope(self, const uint8_t *body, size_t size, Slab whole) except -1:
         cdef Slice name
         cdef Slice payload
         cdef PyObject *found
@@ -354,6 +343,8 @@ cdef class Link(Line):
         if found == NULL:
             self.unknown = name.data[:name.size if name.size < NAMED_TOPIC_BYTES else NAMED_TOPIC_BYTES]
             return self.drop_unknown()
+        if whole is not None:
+            return (<Synapse>found).receive_large(whole, payload.data, payload.size, self.hub.pool, self)
         if (<Synapse>found).takers is not None:
             self.running = <Synapse>found
         return (<Synapse>found).receive(payload.data, payload.size, self.hub.pool, self)
@@ -400,4 +391,4 @@ cdef class Link(Line):
         return 0
 
     cdef bint unfinished(self) noexcept:
-        return self.part != 0 or self.partial_size > 0 or self.big != NULL
+        return self.part != 0 or self.partial_size > 0 or self.big is not None

@@ -7,12 +7,14 @@ Nothing is made for a message nobody reacts to; nothing is decoded where only ra
 from types import GenericAlias
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from plexo._fast.books cimport Ledger, tick
 from plexo._fast.completion cimport Completion, Source, Target
 from plexo._fast.load cimport Load
 from plexo._fast.queues cimport Queue
+from plexo._fast.slabs cimport Slab
 from plexo._fast.dispatch import DEFAULT_QUEUE
 from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
 from plexo.statistics import Cause, NeuronStats
@@ -51,6 +53,7 @@ cdef class Synapse:
         self.name = neuron.name
         self.topic = neuron.topic
         self.decode = neuron.decode
+        self.takes_views = neuron._takes_views
         self.type = neuron.type
         self.instance_types = neuron.instance_types
         self.owner = owner
@@ -137,6 +140,13 @@ cdef class Synapse:
             tick(self.received)
             return self.drop_unwanted(IGNORED, source)
         return self.receive_bytes(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size), None, pool, source)
+
+    cdef int receive_large(self, Slab slab, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1:
+        """A payload in a slab that nobody else has: decoded from where it lies, where the codec can and nobody wants bytes."""
+        if self.takes_views and self.raw.count == 0 and self.typed.count > 0:
+            start = data - slab.data
+            return self.receive_bytes(PyMemoryView_FromObject(slab)[start:start + size].toreadonly(), None, pool, source)
+        return self.receive(data, size, pool, source)
 
     cdef int receive_bytes(self, object payload, object settled, TaskPool pool, Source source) except -1:
         """Decode where anybody wants it decoded, and give it to all. `settled(cause, errors)`, if given, is called once."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.sending cimport Outlet, Sending
+from plexo._fast.slabs cimport Spares
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool
 
@@ -37,6 +38,7 @@ cdef class Hub(Sending):
     cdef object waiting
     cdef Py_ssize_t cancelled
     cdef bint admitting
+    cdef readonly Spares spares
     cdef uint8_t *scratch
     cdef bint scratch_in_use
     # Where a thread reads: an Intake.
@@ -44,6 +46,7 @@ cdef class Hub(Sending):
     cdef bint touch(self, Line link) except -1
     cdef bint turn_is_over(self) noexcept
     cdef int here(self) except -1
+    cdef int end_turn(self, TaskPool pool) except -1
     cdef int stay_awake(self, double now) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
     cdef int admit(self) except -1

@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 
 from plexo._fast.intake import Intake
 from plexo._fast.queues import Queue
+from plexo._fast.slabs import Spares
 from plexo._fast.sending import Outlet, Sending
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
@@ -26,6 +27,8 @@ class Hub(Sending):
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None: ...
     intake: Intake | None
+    @property
+    def spares(self) -> Spares: ...
     @property
     def max_frame_bytes(self) -> int: ...
     @property

@@ -19,7 +19,6 @@ cdef class Intake:
     # By slot.
     cdef list links
     cdef Pump running(self)
-    cdef int end_turn(self, TaskPool pool) except -1
 
 
 cdef class PumpedLink(Link):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.hub cimport Line
+from plexo._fast.slabs cimport Slab
 from plexo._fast.synapse cimport Synapse
 
 cdef enum:
@@ -17,7 +17,7 @@ cdef class Link(Line):
     cdef size_t partial_size
     cdef size_t partial_capacity
     cdef size_t parsed
-    cdef PyObject *big
+    cdef Slab big
     cdef size_t big_have
     cdef uint64_t big_size
     cdef uint8_t big_flags
@@ -36,8 +36,8 @@ cdef class Link(Line):
     cdef char *big_room(self, size_t *room) except NULL
     cdef int end_big(self) except -1
     cdef bint holds_frame(self) noexcept
-    cdef int frame(self, uint8_t flags, const uint8_t *body, size_t size, object whole) except -1
-    cdef int envelope(self, const uint8_t *body, size_t size) except -1
+    cdef int frame(self, uint8_t flags, const uint8_t *body, size_t size, Slab whole) except -1
+    cdef int envelope(self, const uint8_t *body, size_t size, Slab whole) except -1
     cdef int fail(self, str expected, str received) except -1
     cdef int drop_malformed(self, str reason) except -1
     cdef int drop_unknown(self) except -1

@@ -4,6 +4,7 @@ from plexo._fast.books cimport Ledger
 from plexo._fast.completion cimport Source, Target
 from plexo._fast.dispatch cimport Fanout
 from plexo._fast.load cimport Load
+from plexo._fast.slabs cimport Slab
 from plexo._fast.tasks cimport TaskPool
 
 
@@ -13,6 +14,7 @@ cdef class Synapse:
     cdef readonly object name
     cdef readonly bytes topic
     cdef object decode
+    cdef bint takes_views
     cdef object type
     cdef object instance_types
     cdef readonly object owner
@@ -37,6 +39,7 @@ cdef class Synapse:
                              Source source) except -1
     cdef int prepare_records(self) except -1
     cdef int receive(self, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1
+    cdef int receive_large(self, Slab slab, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1
     cdef int receive_bytes(self, object payload, object settled, TaskPool pool, Source source) except -1
     cdef int drop_unwanted(self, object cause, Source source) except -1
     cdef int check(self, size_t size) except -1

@@ -37,9 +37,10 @@ class BoundCodec(Codec):
         self,
         encode: Callable[[Any], EncodedType],
         decode: Callable[[Any], Any],
+        takes_views: bool = False,
         **for_batches: Callable[..., Any],
     ) -> None:
-        """`for_batches`: `encode_into` or `encode_many`, see plexo.typing.codec."""
+        """takes_views, `for_batches`: what a codec may have beside, see plexo.typing.codec."""
         self._encode = encode
         self._decode = decode
         own = type(self)
@@ -49,6 +50,7 @@ class BoundCodec(Codec):
             self.__dict__.update(for_batches)
         if own.decode is BoundCodec.decode:
             self.__dict__["decode"] = decode
+            self.__dict__["takes_views"] = takes_views
 
     def encode(self, data: Any) -> EncodedType:
         return self._encode(data)

@@ -113,7 +113,8 @@ class JsonCodec(BoundCodec):
         if self._is_bound:
             check_supported(self.schema_class, "JsonCodec")
         encoder = json.Encoder()
-        self._bind(encoder.encode, json.Decoder(self.schema_class).decode, encode_into=encoder.encode_into)
+        decode = json.Decoder(self.schema_class).decode
+        self._bind(encoder.encode, decode, takes_views=True, encode_into=encoder.encode_into)
 
 
 def is_jsonschema_class(_type: Any) -> bool:

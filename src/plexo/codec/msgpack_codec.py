@@ -33,7 +33,8 @@ class MsgpackCodec(BoundCodec):
         if self._is_bound:
             check_supported(_type, "MsgpackCodec")
         encoder = msgpack.Encoder()
-        self._bind(encoder.encode, msgpack.Decoder(self.type).decode, encode_into=encoder.encode_into)
+        decode = msgpack.Decoder(self.type).decode
+        self._bind(encoder.encode, decode, takes_views=True, encode_into=encoder.encode_into)
 
     def for_type(self, _type: Any) -> MsgpackCodec:
         return self if self._is_bound else type(self)(_type)

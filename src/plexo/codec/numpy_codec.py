@@ -59,7 +59,13 @@ class NumpyCodec(BoundCodec):
                 f"shape: {shape} has rows of no bytes, so their number cannot be told from a message"
             )
         self._wire_shape: tuple[int, ...] = (-1, *fixed) if self._any_length else tuple(fixed)
-        self._bind(self._to_bytes, self._from_bytes, encode_many=self._blocks_of, view_of=self._view_of)
+        self._bind(
+            self._to_bytes,
+            self._from_bytes,
+            takes_views=True,
+            encode_many=self._blocks_of,
+            view_of=self._view_of,
+        )
 
     @property
     def record_bytes(self) -> int:

@@ -98,7 +98,7 @@ class GanglionBase(WatchedLinks, LifeCycle):
         logger.error("reactant %r of %s failed", reactant, neuron, exc_info=error)
         self._tell_error(Failure(error, neuron, reactant, peer, data))
         if payload is not None:
-            self._bury(DeadLetter(neuron, payload, Cause.REACTANT_ERROR, error, peer))
+            self._bury(DeadLetter(neuron, bytes(payload), Cause.REACTANT_ERROR, error, peer))
 
     def _tell_error(self, failure: Failure) -> None:
         if self._on_error is not None:

@@ -173,6 +173,7 @@ class GanglionZmtp(GanglionExternalBase):
         loop = self.hub.loop
         if loop is None or self._closed:
             return
+        self.hub.spares.forget_unused()
         # TTL: after so many tenths of a second without a sign of life the peer may give us up; libzmq overflows at 656.
         ping = encode_ping(min(655, round(30 * self.heartbeat_s)))
         for connection in list(self._connections):

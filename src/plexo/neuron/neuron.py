@@ -38,6 +38,7 @@ class Neuron(Generic[UnencodedType]):
         "_encode_many",
         "_hash",
         "_record_bytes",
+        "_takes_views",
         "_view_of",
         "codec",
         "decode",
@@ -112,6 +113,7 @@ class Neuron(Generic[UnencodedType]):
         self._encode_into = getattr(bound, "encode_into", None)
         self._encode_many = getattr(bound, "encode_many", None)
         self._record_bytes = getattr(bound, "record_bytes", 0)
+        self._takes_views = bool(getattr(bound, "takes_views", False))
 
     if TYPE_CHECKING:
 

@@ -2,8 +2,9 @@
 """What a codec is: three members, and some that it may have.
 
 `name` ends the topic, `encode` turns a value into bytes (or text, sent as UTF-8), `decode` turns bytes back.
-Inherit from `Codec` or do not: only the members count. `decode` is given `bytes` or a read-only `memoryview`
-and may raise any Exception: whatever it raises means that these bytes are no message of this neuron.
+Inherit from `Codec` or do not: only the members count. `decode` is given `bytes`, or where `takes_views` says so
+a read-only `memoryview`, and may raise any Exception: whatever it raises means that these bytes are no message
+of this neuron.
 
 Optional members:
 
@@ -15,6 +16,8 @@ Optional members:
 * `accepts(value)` returns whether `value` may be encoded, where isinstance of the neuron's type does not
   tell.
 
+* `takes_views`, where it is true: `decode` is given large payloads as a read-only memoryview of where they were
+  received, without a copy. That memory is used again when nothing made of the view is left.
 * `value_types(type)` returns classes whose instances a neuron of that type carries beside it, a tuple.
 
 And for `transmit_many`, which calls `encode` for each value of a codec that has neither:
