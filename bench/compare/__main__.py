@@ -74,7 +74,9 @@ def measured(chosen: argparse.Namespace) -> board.Result:
     for row in chosen.rows:
         if chosen.ours:
             row.contenders = [
-                each for each in row.contenders if each.ours and each.program == each.far or each.ours
+                each
+                for each in row.contenders
+                if each.ours and {each.program, each.far or "plexo"} == {"plexo"}
             ]
     used = {
         name for row in chosen.rows for each in row.contenders for name in (each.program, each.far) if name

@@ -11,6 +11,8 @@ from .rows import Row, Target, Unit
 from .turns import Contender, Summary, ratio, run_in_turn, summary
 
 Result = dict[str, Any]
+TIMES = "\u00d7"
+TIMES_UNIT = Unit(TIMES, digits=2)
 
 
 def measure(row: Row, repeat: int, brief: bool, say: Callable[[str], None]) -> Result:
@@ -102,29 +104,37 @@ def cost(contender: Contender, count: int, message_bytes: int) -> Result:
 def judged(row: Row, target: Target) -> Result:
     """What was aimed at, what was reached, and whether that will do (None: not measured)."""
     mine = _named(row, target.ours) if target.ours else leader(row)
-    name = target.ours or (mine.name if mine else "plexo")
     other = _named(row, target.rival) if target.rival else None
-    bound, scale = ("at most" if target.at_most else "at least"), row.unit.scale
-    if other is None:
-        text = f"{name}: {bound} {show(target.bound, row.unit)} {row.unit.name}"
-        found = summary(mine, row.figure) if mine else None
-        value = found.median if found else None
-    elif target.above:
-        text = f"{name}: {bound} {show(target.bound, row.unit)} {row.unit.name} above {other.name}"
-        found, floor = summary(mine, row.figure) if mine else None, summary(other, row.figure)
-        value = found.median - floor.median if found and floor else None
-    else:
-        scale = 1.0
-        text = f"{name}: {bound} {target.bound:g} × {other.name}"
-        compared = ratio(mine, other, row.figure) if mine else None
-        value = compared.median if compared else None
+    of_rival = bool(target.rival) and not target.above
+    # A ratio has no unit.
+    unit = TIMES_UNIT if of_rival else row.unit
+    text = f"{target.ours or (mine.name if mine else 'ours')}: {'at most' if target.at_most else 'at least'} "
+    text += f"{show(target.bound, unit)} {unit.name}"
+    if target.rival:
+        text += f" above {target.rival}" if target.above else f" {target.rival}"
+    value = _value(row, target, mine, other)
     reached = None if value is None else (value <= target.bound if target.at_most else value >= target.bound)
-    shown = "" if value is None else (f"{value:.2f} ×" if scale == 1.0 else show(value, row.unit))
-    return {"text": text, "value": value, "shown": shown, "met": reached}
+    return {
+        "text": text,
+        "value": value,
+        "shown": "" if value is None else show(value, unit),
+        "met": reached,
+    }
 
 
-def _named(row: Row, name: str) -> Contender:
-    return next(each for each in row.contenders if each.name == name)
+def _value(row: Row, target: Target, mine: Contender | None, other: Contender | None) -> float | None:
+    if mine is None or (target.rival and other is None):
+        return None
+    if other is not None and not target.above:
+        compared = ratio(mine, other, row.figure)
+        return compared.median if compared else None
+    found = summary(mine, row.figure)
+    floor = summary(other, row.figure) if other else Summary(0.0, 0.0, 0.0)
+    return found.median - floor.median if found and floor else None
+
+
+def _named(row: Row, name: str) -> Contender | None:
+    return next((each for each in row.contenders if each.name == name), None)
 
 
 def show(value: float, unit: Unit | Result) -> str:

@@ -8,14 +8,13 @@ contender that is ours leads: the others are compared with it. Counts are for ab
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .turns import Contender, Count
 
 MILLION = 1e6
 PLEXO = "plexo"
 OLD = "plexo 1.0.0"
-NOT_OURS = "the far end is Rust"
 
 
 @dataclass(frozen=True)
@@ -222,6 +221,7 @@ def _round_trips(key: str, title: str, amount: Count, slow: Count, notes: Sequen
         [
             ours(PLEXO, key, amount),
             ours("plexo, uvloop", key, amount, "uvloop"),
+            rival("floor: raw asyncio add_reader", "floor", key, amount),
             rival("Rust zmq + capnp", "rust", key, amount, "capnp"),
             rival("Rust zmq + MessagePack", "rust", key, amount, "msgpack"),
             rival("pyzmq, blocking", "pyzmq", key, amount, "blocking"),
@@ -246,8 +246,9 @@ def _rttload() -> list[Row]:
     row = _round_trips(
         "rttload", "round trip at 50 % of what it can carry, 64 B", Count(3, 1), Count(3, 1), [note]
     )
-    row.figures = {**LATENCY, "rate": "messages/s"}
+    row.figures = {**LATENCY, "rate": "at"}
     row.targets = ()
+    row.contenders = [each for each in row.contenders if each.program != "floor"]
     return [row]
 
 
@@ -292,6 +293,7 @@ def _ingest() -> list[Row]:
                     ours("plexo, batches", "ingest", fast, connections, "batch"),
                     ours("plexo, collect", "ingest", fast, connections, "collect"),
                     ours("plexo, receiving thread", "ingest", fast, connections, "thread"),
+                    ours("plexo, batches, sent by plexo", "ingest", fast, connections, "both"),
                     ours("plexo, one by one", "ingest", Count(1_000_000, 80_000), connections, "async"),
                     rival("floor: C reading the same bytes", "floors", "ingest", fast, connections),
                     rival(
@@ -321,7 +323,7 @@ def _large() -> list[Row]:
                 GIGABYTES,
                 [
                     ours(PLEXO, "large", count, size),
-                    ours("plexo, uvloop", "large", count, size, "uvloop"),
+                    ours("plexo, publish/subscribe", "large", count, size, "pubsub"),
                     rival("floor: memcpy", "floors", "memcpy", count, size),
                     rival("pyzmq, copy=False", "pyzmq", "large", count, size),
                     rival("Rust zmq", "rust", "large", count, size),
@@ -373,7 +375,7 @@ def _memory() -> list[Row]:
             [
                 ours("plexo, 1,000 Struct types", "memory", "types", 1000),
                 ours("plexo, 1 Struct type in 1,000 namespaces", "memory", "namespaces", 1000),
-                rival("floor: bare interpreter", "floor", "memory"),
+                rival("floor: bare interpreter", "bare"),
             ],
             targets=[
                 Target(40.0 * (1 << 20), "floor: bare interpreter", name, at_most=True, above=True)
@@ -491,9 +493,10 @@ def _many(number: int, noun: str) -> str:
 
 
 def _size(size: int) -> str:
-    if size >= 1_000_000:
-        return f"{size / 1e6:.0f} MB"
-    return f"{size // 1000} kB" if size >= 1000 else f"{size} B"
+    for number, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size % number == 0:
+            return f"{size // number} {name}"
+    return f"{size // 1_000_000} MB" if size >= 1_000_000 else f"{size} B"
 
 
 ROWS = {

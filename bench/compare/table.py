@@ -8,6 +8,8 @@ from typing import Any
 
 from .board import Result, show
 
+DASH = "\u2013"
+
 # Figures that are not in their row's unit: name, scale, digits.
 OTHER_UNITS = {
     "rate": {"name": "thousand/s", "scale": 1e3, "digits": 1},
@@ -50,8 +52,8 @@ def _headings(row: Result) -> list[str]:
         name = _unit(row, figure)["name"]
         cells.append(f"{label}, {name}" if name else label)
         if index == 0:
-            cells.append("(min – max)")
-    return [*cells, f"{row['leader'] or 'ours'} ÷ this", "(min – max)"]
+            cells.append("(least to most)")
+    return [*cells, f"{row['leader'] or 'ours'} ÷ this", "(least to most)"]
 
 
 def _line(row: Result, contender: Result) -> list[str]:
@@ -61,14 +63,14 @@ def _line(row: Result, contender: Result) -> list[str]:
     for index, figure in enumerate(row["figures"]):
         found, unit = contender["summary"].get(figure), _unit(row, figure)
         if found is None:
-            cells.append(str(contender["texts"].get(figure, "–")))
+            cells.append(str(contender["texts"].get(figure, DASH)))
         else:
             cells.append(show(found["median"], unit))
         if index == 0:
-            cells.append(f"({show(found['least'], unit)} – {show(found['most'], unit)})" if found else "")
+            cells.append(f"({show(found['least'], unit)} to {show(found['most'], unit)})" if found else "")
     compared = contender["ratio"]
     if compared:
-        cells += [times(compared["median"]), f"({times(compared['least'])} – {times(compared['most'])})"]
+        cells += [times(compared["median"]), f"({times(compared['least'])} to {times(compared['most'])})"]
     return cells
 
 
@@ -111,7 +113,7 @@ def costs(rows: Sequence[Result]) -> str:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return "–"
+        return DASH
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

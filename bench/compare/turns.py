@@ -7,6 +7,7 @@ the minute as about the code. The first turn warms caches up and is thrown away.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -110,10 +111,8 @@ def run_command(command: Sequence[str], environment: dict[str, str]) -> Figures:
 
 
 def _end_group(group: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def run_in_turn(
