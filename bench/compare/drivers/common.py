@@ -40,10 +40,6 @@ CAPACITY_S = 0.5
 # An open loop that fell behind sends so many before it looks at answers again.
 BURST = 100
 
-# Row fanout: topics of which each subscriber wants ten; 8 subscribers leave some out and want some twice.
-TOPICS = 100
-SUBSCRIBERS = 8
-
 SAMPLE_TOPIC = b"bench.Sample.numpy"
 
 
@@ -71,11 +67,6 @@ def warm_up(count: int) -> int:
 def warm_up_in(total: int) -> int:
     """The warm-up's part of `count + warm_up(count)` messages."""
     return total // 11
-
-
-def wanted_topics(subscriber: int) -> list[int]:
-    """Row fanout: numbers of the topics that this subscriber wants."""
-    return [(5 * subscriber + j) % TOPICS for j in range(10)]
 
 
 # -- accounting ----------------------------------------------------------------------------------------------
@@ -393,8 +384,7 @@ def _publish(links: list[socket.socket], cycles: list[bytes], each: int, differe
 
     def send(link: socket.socket, cycle: bytes) -> None:
         message = len(cycle) // different
-        rounds, rest = divmod(each, different)
-        many = memoryview(cycle * min(10, max(1, rounds)))
+        many = memoryview(cycle * min(10, max(1, each // different)))
         left = each * message
         while left > 0:
             link.sendall(many[:left])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import common
 import msgspec
 
 # Different values that a run cycles through: a sender that repeats one object measures its cache.
@@ -66,6 +67,11 @@ BLOCK_HEAD_BYTES = 23
 STOP = Reading(SENSOR, TIME, VALUE, 0)
 
 
+# Row fanout: topics of which each of 8 subscribers wants ten; some have two subscribers and some none.
+TOPICS = 100
+SUBSCRIBERS = 8
+
+
 def topic(kind: type, codec: str = "msgpack") -> str:
     return f"bench.{kind.__name__}.{codec}"
 
@@ -106,12 +112,25 @@ def expected(count: int) -> tuple[int, int]:
     return count, cycle_checksum(count)
 
 
+def wanted_topics(subscriber: int) -> list[int]:
+    """Row fanout: numbers of the topics that this subscriber wants."""
+    return [(5 * subscriber + j) % TOPICS for j in range(10)]
+
+
 def expected_fanout(count: int, topics: Sequence[int]) -> tuple[int, int]:
     """The same for who wants these topics, where message i of `count` goes to topic i % 100."""
     rounds, rest = divmod(count, DIFFERENT)
-    every = [FIRST_SEQUENCE + index for index in range(DIFFERENT) if index % 100 in topics]
-    some = [FIRST_SEQUENCE + index for index in range(rest) if index % 100 in topics]
+    every = [FIRST_SEQUENCE + index for index in range(DIFFERENT) if index % TOPICS in topics]
+    some = [FIRST_SEQUENCE + index for index in range(rest) if index % TOPICS in topics]
     return rounds * len(every) + len(some), (rounds * sum(every) + sum(some)) % MODULUS
+
+
+def check_fanout(reports: Sequence[dict[str, int]], count: int) -> tuple[int, int]:
+    """Check what each subscriber saw of `count` messages; what all of them saw together."""
+    for number, got in enumerate(reports):
+        wanted = expected_fanout(count, wanted_topics(number))
+        common.check(f"subscriber {number}", (got["count"], got["checksum"]), wanted)
+    return sum(got["count"] for got in reports), sum(got["checksum"] for got in reports) % MODULUS
 
 
 def echo_of(value: Reading) -> Echo:
@@ -147,3 +166,38 @@ def expected_samples(count: int, connections: int) -> tuple[int, int]:
     """Count and sum of seq after `count` samples in all, equally many from each connection."""
     each = count // connections
     return each * connections, connections * cycle_checksum(each) % MODULUS
+
+
+# -- row large -----------------------------------------------------------------------------------------------
+
+PAGE_BYTES = 4096
+# Different arrays that a run cycles through; their memory is the sender's.
+LARGE_DIFFERENT = 4
+
+
+def _page_values(size: int, which: int) -> Any:
+    import numpy as np
+
+    return ((np.arange(-(-size // PAGE_BYTES)) * 31 + 7 * which + 1) % 251).astype(np.uint8)
+
+
+def large_arrays(size: int) -> list[Any]:
+    """Arrays of `size` bytes. The first byte of page p of array k is (31 p + 7 k + 1) % 251, all others are 0."""
+    import numpy as np
+
+    made = [np.zeros(size, np.uint8) for _ in range(LARGE_DIFFERENT)]
+    for which, array in enumerate(made):
+        array[::PAGE_BYTES] = _page_values(size, which)
+    return made
+
+
+def page_sum(array: Any) -> int:
+    """Sum of one byte per page of an array of bytes: the receiver has touched all of it."""
+    return int(array[::PAGE_BYTES].sum(dtype="u8"))
+
+
+def expected_large(count: int, size: int) -> tuple[int, int]:
+    """Count and sum of the page sums after `count` arrays."""
+    sums = [int(_page_values(size, which).sum(dtype="u8")) for which in range(LARGE_DIFFERENT)]
+    rounds, rest = divmod(count, LARGE_DIFFERENT)
+    return count, (rounds * sum(sums) + sum(sums[:rest])) % MODULUS
