@@ -78,6 +78,7 @@ def measured(chosen: argparse.Namespace) -> board.Result:
                 for each in row.contenders
                 if each.ours and {each.program, each.far or "plexo"} == {"plexo"}
             ]
+    chosen.rows = [row for row in chosen.rows if row.contenders]
     used = {
         name for row in chosen.rows for each in row.contenders for name in (each.program, each.far) if name
     }

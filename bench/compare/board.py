@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from . import programs
 from .rows import Row, Target, Unit
 from .turns import Contender, Summary, ratio, run_in_turn, summary
 
@@ -37,6 +38,7 @@ def result(row: Row, brief: bool = False) -> Result:
         "row": row.key,
         "case": row.case,
         "title": row.title,
+        "brief": brief,
         "figures": row.figures,
         "unit": asdict(row.unit),
         "notes": list(row.notes),
@@ -60,6 +62,7 @@ def _contender(row: Row, first: Contender | None, contender: Contender, brief: b
         "series": contender.series,
         "x": contender.x,
         "missing": contender.missing,
+        "note": programs.note(contender.program, row.key),
         "failed": contender.failed,
         "repeated": contender.repeated,
         "summary": {

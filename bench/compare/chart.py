@@ -34,8 +34,8 @@ text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-se
 .row { font-weight: 600 } .small { font-size: 11.5px } .quiet { fill: #59636e } .end { text-anchor: end }
 .middle { text-anchor: middle } .grid { stroke: #d1d9e0; stroke-width: 1 } .one { stroke: #59636e; stroke-width: 1.5 }
 .ahead { fill: #1a7f6b } .behind { fill: #c4652d } .floor { fill: #8c959f }
-.spread { stroke: #1f2328; stroke-width: 1.2 } .curve { fill: none; stroke-width: 2 } .s0 { stroke: #1a7f6b } .s1 { stroke: #c4652d }
-.d0 { fill: #1a7f6b } .d1 { fill: #c4652d }
+.spread { stroke: #1f2328; stroke-width: 1.2 } .curve { fill: none; stroke-width: 2 }
+.s0 { stroke: #1a7f6b } .s1 { stroke: #c4652d } .d0 { fill: #1a7f6b } .d1 { fill: #c4652d }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .paper { fill: #0d1117; stroke: #3d444d } .quiet { fill: #9198a1 } .grid { stroke: #2a313c }
 .one { stroke: #9198a1 } .ahead { fill: #3fb8a0 } .behind { fill: #e08a54 } .floor { fill: #656c76 }

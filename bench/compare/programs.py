@@ -6,6 +6,7 @@ A program that cannot be had here is Missing, with the reason; the board shows t
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -166,6 +167,23 @@ def versions(names: Sequence[str]) -> dict[str, str]:
             for package, version in PROGRAMS[name].versions().items():
                 found.setdefault(package, version)
     return found
+
+
+@cache
+def _notes(script: str) -> dict[str, str]:
+    """What a driver says of its rows: the literal NOTES in it (it cannot be imported here)."""
+    for statement in ast.parse(Path(script).read_text()).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "NOTES":
+            found: dict[str, str] = ast.literal_eval(statement.value)
+            return found
+    return {}
+
+
+def note(name: str, row: str) -> str:
+    """What the driver says of how it does this row."""
+    found = _answer(name)
+    script = "" if isinstance(found, Missing) else found[-1]
+    return _notes(script).get(row, "") if script.endswith(".py") else ""
 
 
 def environment(name: str) -> dict[str, str]:

@@ -493,10 +493,11 @@ def _many(number: int, noun: str) -> str:
 
 
 def _size(size: int) -> str:
-    for number, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size % number == 0:
+    binary = size >= 1024 and size & (size - 1) == 0
+    for number, name in ((1 << 20, "MiB"), (1 << 10, "KiB")) if binary else ((1_000_000, "MB"),):
+        if size >= number:
             return f"{size // number} {name}"
-    return f"{size // 1_000_000} MB" if size >= 1_000_000 else f"{size} B"
+    return f"{size} B"
 
 
 ROWS = {

@@ -39,10 +39,12 @@ def block(row: Result) -> str:
     lines += [f"  {note}" for note in row["notes"]]
     lines += _aligned([_headings(row), *(_line(row, each) for each in row["contenders"])])
     for target in row["targets"]:
-        lines.append(f"  target {_target(target)}")
+        lines.append(f"  target {_target(target, row['brief'])}")
     for each in row["contenders"]:
-        for reason in each["repeated"]:
-            lines.append(f"  {each['name']}: a run was repeated ({reason})")
+        if each["note"] and not each["missing"]:
+            lines.append(f"  {each['name']}: {each['note']}")
+        if each["repeated"] and not each["failed"]:
+            lines.append(f"  {each['name']}: {len(each['repeated'])} runs repeated ({each['repeated'][-1]})")
     return "\n".join(lines)
 
 
@@ -82,10 +84,12 @@ def times(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _target(target: Result) -> str:
+def _target(target: Result, brief: bool) -> str:
     if target["met"] is None:
         return f"{target['text']}: not measured"
-    return f"{target['text']}: {target['shown']}, {'met' if target['met'] else 'MISSED'}"
+    # So few messages prove nothing either way.
+    verdict = "" if brief else f", {'met' if target['met'] else 'MISSED'}"
+    return f"{target['text']}: {target['shown']}{verdict}"
 
 
 def costs(rows: Sequence[Result]) -> str:
@@ -93,7 +97,7 @@ def costs(rows: Sequence[Result]) -> str:
     table = [["", "CPU s per million", "CPU s per GB", "peak MiB"]]
     for row in rows:
         shown = [each for each in row["contenders"] if each["cpu_s_per_million"] or each["peak_bytes"]]
-        if not shown:
+        if not shown or row["over"]:
             continue
         table.append([f"{row['row']} {row['case']}".strip()])
         table += [

@@ -7,17 +7,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from common import HOST, MODULUS, Far, Phase, check, far_report, rate, report, run, used, warm_up
+from common import HOST, Far, Phase, check, far_report, rate, report, run, used, warm_up
 from plexo_samples import chunks, loop_of, seen
-from samples import Seen
+from samples import MODULUS, Seen, expected_large, large_arrays, page_sum
 
 from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, NumpyCodec, Plexus, Queue
 
 SCRIPT = str(Path(__file__).with_name("plexo_driver.py"))
-PAGE_BYTES = 4096
 READY_S = 30.0
-# So many different arrays that no cache of a processor holds them all.
-ARRAYS_BYTES = 64_000_000
 # In user space, by reading the code. Both encode with tobytes(); large frames are received in their place, and
 # there the payload of a pair is taken out of its envelope.
 COPIES = {"pair": "1 + 1", "pubsub": "1 + 0"}
@@ -29,30 +26,12 @@ def _array() -> Neuron[Any]:
     return Neuron(numpy.ndarray, "bench", NumpyCodec("uint8"), "Array")
 
 
-def _arrays(size: int) -> list[Any]:
-    """Arrays whose pages begin with known numbers."""
-    import numpy
-
-    made = []
-    for index in range(max(1, ARRAYS_BYTES // size)):
-        array = numpy.zeros(size, "u1")
-        pages = array[::PAGE_BYTES]
-        pages[:] = (numpy.arange(len(pages)) + index) % 251
-        made.append(array)
-    return made
-
-
-def page_sum(array: Any) -> int:
-    return int(array[::PAGE_BYTES].sum(dtype="u8"))
-
-
 def large(count: int, size: int, style: str = "async") -> None:
     run(_large(count, size, style), loop_of(style))
 
 
 async def _large(count: int, size: int, style: str) -> None:
-    neuron, arrays = _array(), _arrays(size)
-    sums = [page_sum(array) for array in arrays]
+    neuron, arrays = _array(), large_arrays(size)
     # The defaults hold little more than one of these.
     queue = Queue("block", bytes=4 * size)
     back = GanglionZmqTcpPair(HOST, 0, send_queue=queue)
@@ -72,8 +51,7 @@ async def _large(count: int, size: int, style: str) -> None:
                     for array in chunk:
                         await outside.transmit(array, neuron)
                 got = await reports.get()
-            wanted = sum(sum(chunk) for chunk in chunks(sums, phase_count)) % MODULUS
-            check("the far end", (got.count, got.checksum), (phase_count, wanted))
+            check("the far end", (got.count, got.checksum), expected_large(phase_count, size))
         far = await asyncio.to_thread(peer.finish)
     published.close()
     copies = COPIES["pubsub" if by_pubsub else "pair"]

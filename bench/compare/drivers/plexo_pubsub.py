@@ -12,7 +12,6 @@ from typing import Any
 from common import (
     HOST,
     MODULUS,
-    SUBSCRIBERS,
     Far,
     Phase,
     check,
@@ -21,7 +20,6 @@ from common import (
     report,
     run,
     used,
-    wanted_topics,
     warm_up,
 )
 from plexo_samples import (
@@ -38,13 +36,16 @@ from plexo_samples import (
 )
 from samples import (
     SAMPLE_BYTES,
+    SUBSCRIBERS,
     Reading,
     Small,
+    check_fanout,
     expected,
     expected_fanout,
     expected_samples,
     sample_bytes,
     sample_dtype,
+    wanted_topics,
 )
 
 from plexo import GanglionZmqTcpPubSub, Neuron, NumpyCodec, Plexus, Queue
@@ -92,16 +93,14 @@ async def _fanout(count: int, style: str) -> None:
                         for value, neuron in chunk:
                             await plexus.transmit(value, neuron)
                 found = await asyncio.to_thread(lambda: [peer.figures() for peer in peers])
-            for number, each in enumerate(found):
-                wanted = expected_fanout(phase_count, wanted_topics(number))
-                check(f"subscriber {number}", (each["count"], each["checksum"]), wanted)
+            got = check_fanout(found, phase_count)
         # The last line of each was read above.
         await asyncio.to_thread(lambda: [peer.process.wait(timeout=10) for peer in peers])
     report(
         **rate(count, 64, phase),
         **used(phase, *found),
-        count=sum(each["count"] for each in found),
-        checksum=sum(each["checksum"] for each in found) % MODULUS,
+        count=got[0],
+        checksum=got[1],
     )
 
 
