@@ -40,6 +40,10 @@ CAPACITY_S = 0.5
 # An open loop that fell behind sends so many before it looks at answers again.
 BURST = 100
 
+# Row fanout: topics of which each of the subscribers wants ten; some have two subscribers and some none.
+TOPICS = 100
+SUBSCRIBERS = 8
+
 SAMPLE_TOPIC = b"bench.Sample.numpy"
 
 
@@ -67,6 +71,11 @@ def warm_up(count: int) -> int:
 def warm_up_in(total: int) -> int:
     """The warm-up's part of `count + warm_up(count)` messages."""
     return total // 11
+
+
+def wanted_topics(subscriber: int) -> list[int]:
+    """Row fanout: numbers of the topics that this subscriber wants."""
+    return [(5 * subscriber + j) % TOPICS for j in range(10)]
 
 
 # -- accounting ----------------------------------------------------------------------------------------------
@@ -248,6 +257,7 @@ class Load:
     In the open loop message k is due at begin + k * interval whatever answers do, and its latency counts from
     then: who waits for an answer before sending leaves out the very messages that would have waited. Between
     messages the sender spins, because timers of event loops are a millisecond coarse; so the row has no cpu_s.
+    It yields its core at each turn, which threads of a transport and the far end have need of.
 
         for batch in load.batches():
             for value in batch:
@@ -280,13 +290,16 @@ class Load:
         self._got += 1
 
     def _take(self, count: int) -> list[Any]:
-        first, self._sent = self._sent, self._sent + max(0, count)
+        if count <= 0:
+            os.sched_yield()
+            return []
+        first, self._sent = self._sent, self._sent + count
         return [self._values[index % len(self._values)] for index in range(first, self._sent)]
 
     def _drain(self) -> Iterator[list[Any]]:
         # The watchdog bounds it.
         while self._got < self._sent:
-            yield []
+            yield self._take(0)
 
     def batches(self) -> Iterator[list[Any]]:
         """Again and again what is to be sent now, often nothing, until all is answered."""

@@ -19,7 +19,9 @@ import zmq.asyncio
 from common import (
     HOST,
     SAMPLE_TOPIC,
+    SUBSCRIBERS,
     TIMEOUT_S,
+    TOPICS,
     Far,
     Load,
     Phase,
@@ -33,10 +35,11 @@ from common import (
     report,
     run,
     used,
+    wanted_topics,
     warm_up,
     warm_up_in,
 )
-from samples import DIFFERENT, SUBSCRIBERS, TOPICS, Echo, Reading, Seen, check_fanout, echo_of, wanted_topics
+from samples import DIFFERENT, Echo, Reading, Seen, check_fanout, echo_of
 
 NOTES = {
     "ingest": "the collector blocks; one call per frame is all that libzmq has",

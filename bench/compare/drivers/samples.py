@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import common
 import msgspec
+from common import MODULUS, TOPICS, check, wanted_topics
 
 # Different values that a run cycles through: a sender that repeats one object measures its cache.
 DIFFERENT = 1000
 # From here on MessagePack gives an int five bytes, so that every message is equally long.
 FIRST_SEQUENCE = 1 << 16
-MODULUS = 1 << 64
 
 SENSOR = "tank-1/upper"
 TIME = 1700000000.25
@@ -67,11 +66,6 @@ BLOCK_HEAD_BYTES = 23
 STOP = Reading(SENSOR, TIME, VALUE, 0)
 
 
-# Row fanout: topics of which each of 8 subscribers wants ten; some have two subscribers and some none.
-TOPICS = 100
-SUBSCRIBERS = 8
-
-
 def topic(kind: type, codec: str = "msgpack") -> str:
     return f"bench.{kind.__name__}.{codec}"
 
@@ -112,11 +106,6 @@ def expected(count: int) -> tuple[int, int]:
     return count, cycle_checksum(count)
 
 
-def wanted_topics(subscriber: int) -> list[int]:
-    """Row fanout: numbers of the topics that this subscriber wants."""
-    return [(5 * subscriber + j) % TOPICS for j in range(10)]
-
-
 def expected_fanout(count: int, topics: Sequence[int]) -> tuple[int, int]:
     """The same for who wants these topics, where message i of `count` goes to topic i % 100."""
     rounds, rest = divmod(count, DIFFERENT)
@@ -129,7 +118,7 @@ def check_fanout(reports: Sequence[dict[str, int]], count: int) -> tuple[int, in
     """Check what each subscriber saw of `count` messages; what all of them saw together."""
     for number, got in enumerate(reports):
         wanted = expected_fanout(count, wanted_topics(number))
-        common.check(f"subscriber {number}", (got["count"], got["checksum"]), wanted)
+        check(f"subscriber {number}", (got["count"], got["checksum"]), wanted)
     return sum(got["count"] for got in reports), sum(got["checksum"] for got in reports) % MODULUS
 
 
@@ -171,21 +160,21 @@ def expected_samples(count: int, connections: int) -> tuple[int, int]:
 # -- row large -----------------------------------------------------------------------------------------------
 
 PAGE_BYTES = 4096
-# Different arrays that a run cycles through; their memory is the sender's.
-LARGE_DIFFERENT = 4
+# So many different arrays that no cache of a processor holds them all.
+ARRAYS_BYTES = 64_000_000
 
 
 def _page_values(size: int, which: int) -> Any:
     import numpy as np
 
-    return ((np.arange(-(-size // PAGE_BYTES)) * 31 + 7 * which + 1) % 251).astype(np.uint8)
+    return ((np.arange(-(-size // PAGE_BYTES)) + which) % 251).astype(np.uint8)
 
 
 def large_arrays(size: int) -> list[Any]:
-    """Arrays of `size` bytes. The first byte of page p of array k is (31 p + 7 k + 1) % 251, all others are 0."""
+    """Arrays of `size` bytes. The first byte of page p of array k is (p + k) % 251, all others are 0."""
     import numpy as np
 
-    made = [np.zeros(size, np.uint8) for _ in range(LARGE_DIFFERENT)]
+    made = [np.zeros(size, np.uint8) for _ in range(max(1, ARRAYS_BYTES // size))]
     for which, array in enumerate(made):
         array[::PAGE_BYTES] = _page_values(size, which)
     return made
@@ -198,6 +187,7 @@ def page_sum(array: Any) -> int:
 
 def expected_large(count: int, size: int) -> tuple[int, int]:
     """Count and sum of the page sums after `count` arrays."""
-    sums = [int(_page_values(size, which).sum(dtype="u8")) for which in range(LARGE_DIFFERENT)]
-    rounds, rest = divmod(count, LARGE_DIFFERENT)
+    different = max(1, ARRAYS_BYTES // size)
+    sums = [int(_page_values(size, which).sum(dtype="u8")) for which in range(different)]
+    rounds, rest = divmod(count, different)
     return count, (rounds * sum(sums) + sum(sums[:rest])) % MODULUS
