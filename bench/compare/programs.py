@@ -111,6 +111,8 @@ def _rust_versions() -> dict[str, str]:
 
 
 def _floors() -> list[str]:
+    if not (BENCH / "floors").exists():
+        raise Missing("there is no bench/floors")
     return [str(_only_program(CACHE / "floors"))]
 
 

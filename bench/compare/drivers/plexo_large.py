@@ -7,9 +7,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from common import HOST, Far, Phase, check, far_report, rate, report, run, used, warm_up
+from common import HOST, MODULUS, Far, Phase, check, far_report, rate, report, run, used, warm_up
 from plexo_samples import chunks, loop_of, seen
-from samples import MODULUS, Seen, expected_large, large_arrays, page_sum
+from samples import Seen, expected_large, large_arrays, page_sum
 
 from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, NumpyCodec, Plexus, Queue
 

@@ -12,6 +12,7 @@ from typing import Any
 from common import (
     HOST,
     MODULUS,
+    SUBSCRIBERS,
     Far,
     Phase,
     check,
@@ -20,6 +21,7 @@ from common import (
     report,
     run,
     used,
+    wanted_topics,
     warm_up,
 )
 from plexo_samples import (
@@ -36,7 +38,6 @@ from plexo_samples import (
 )
 from samples import (
     SAMPLE_BYTES,
-    SUBSCRIBERS,
     Reading,
     Small,
     check_fanout,
@@ -45,7 +46,6 @@ from samples import (
     expected_samples,
     sample_bytes,
     sample_dtype,
-    wanted_topics,
 )
 
 from plexo import GanglionZmqTcpPubSub, Neuron, NumpyCodec, Plexus, Queue

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from samples import BLOCK_HEAD_BYTES, FIRST_SEQUENCE, MODULUS, TOPICS, TYPES, Block, Echo, Reading, Seen
+from common import MODULUS, TOPICS
+from samples import BLOCK_HEAD_BYTES, FIRST_SEQUENCE, TYPES, Block, Echo, Reading, Seen
 from samples import DIFFERENT as DIFFERENT
 from samples import values as _values
 
