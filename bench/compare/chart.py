@@ -32,12 +32,14 @@ svg { color-scheme: light dark }
 text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; font-size: 13px; fill: #1f2328 }
 .paper { fill: #ffffff; stroke: #d1d9e0 } .title { font-size: 19px; font-weight: 600 }
 .row { font-weight: 600 } .small { font-size: 11.5px } .quiet { fill: #59636e } .end { text-anchor: end }
+.halo { paint-order: stroke; stroke: #ffffff; stroke-width: 5; stroke-linejoin: round }
 .middle { text-anchor: middle } .grid { stroke: #d1d9e0; stroke-width: 1 } .one { stroke: #59636e; stroke-width: 1.5 }
 .ahead { fill: #1a7f6b } .behind { fill: #c4652d } .floor { fill: #8c959f }
 .spread { stroke: #1f2328; stroke-width: 1.2 } .curve { fill: none; stroke-width: 2 }
 .s0 { stroke: #1a7f6b } .s1 { stroke: #c4652d } .d0 { fill: #1a7f6b } .d1 { fill: #c4652d }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 } .paper { fill: #0d1117; stroke: #3d444d } .quiet { fill: #9198a1 } .grid { stroke: #2a313c }
+text { fill: #e6edf3 } .paper { fill: #0d1117; stroke: #3d444d } .halo { stroke: #0d1117 }
+.quiet { fill: #9198a1 } .grid { stroke: #2a313c }
 .one { stroke: #9198a1 } .ahead { fill: #3fb8a0 } .behind { fill: #e08a54 } .floor { fill: #656c76 }
 .spread { stroke: #e6edf3 } .s0 { stroke: #3fb8a0 } .s1 { stroke: #e08a54 } .d0 { fill: #3fb8a0 } .d1 { fill: #e08a54 }
 }
@@ -68,7 +70,8 @@ def _title(pieces: list[str], board: Result) -> int:
     machine = board["machine"]
     under = f"{machine.get('processor', '')}, {machine.get('cores', '')} cores; {machine.get('python', '')}; "
     under += f"commit {machine.get('commit', '')}, {board['begun'].split(' ')[0]}"
-    how = f"medians of {board['repeat']} turns, ours and the others one after another in one run; lines: least to most"
+    how = f"medians of {board['repeat']} turns, ours and the others one after another in one run; "
+    how += "thin lines: least to most; grey: floors"
     pieces.append(_text(MARGIN, 38, "plexo beside its rivals: how many times as fast", "title"))
     pieces.append(_text(MARGIN, 59, under, "small quiet"))
     pieces.append(
@@ -128,12 +131,11 @@ def _bars(pieces: list[str], rows: Sequence[Result], y: int) -> int:
         y += HEAD
         leader = next(each for each in row["contenders"] if each["name"] == row["leader"])
         figure = next(iter(row["figures"]))
-        value = show(leader["summary"][figure]["median"], row["unit"])
-        about = f"{row['leader']}: {value} {row['unit']['name']}"
+        about = f"{row['leader']}: {_amount(leader['summary'][figure]['median'], row['unit'])}"
         if len(row["figures"]) > 1 and row["unit"]["less_is_better"]:
             about += f" ({row['figures'][figure]})"
         pieces.append(_text(MARGIN, y - 9, row["chart"], "row"))
-        pieces.append(_text(MARGIN + LABELS, y - 9, about, "small quiet"))
+        pieces.append(_text(MARGIN + LABELS, y - 9, about, "small quiet halo"))
         for contender, three in _rivals(row):
             pieces += _bar(axis, contender, three, y)
             y += LINE
@@ -147,6 +149,12 @@ def _bars(pieces: list[str], rows: Sequence[Result], y: int) -> int:
         behind.append(_text(x, bottom + 16, f"{tick:g} {TIMES}", "small quiet middle"))
     pieces[grid:grid] = behind
     return bottom + 30
+
+
+def _amount(value: float, unit: Result) -> str:
+    if unit["name"] == "thousand/s" and value >= 1e6:
+        return f"{value / 1e6:.2f} million/s"
+    return f"{show(value, unit)} {unit['name']}"
 
 
 def _bar(axis: _Axis, contender: Result, three: tuple[float, float, float], y: float) -> list[str]:

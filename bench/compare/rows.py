@@ -126,7 +126,7 @@ def _inproc() -> list[Row]:
                 ],
                 f"{reactants}/{neurons}",
                 targets,
-                chart="in process" if first else "",
+                chart="in process, one reactant" if first else "",
             )
         )
     return rows
@@ -193,7 +193,7 @@ def _pair() -> list[Row]:
                 ],
                 _size(size),
                 targets,
-                chart="pair" if is64 else "",
+                chart="one way over TCP, 64 B" if is64 else "",
             )
         )
     return rows
@@ -233,7 +233,7 @@ def _round_trips(key: str, title: str, amount: Count, slow: Count, notes: Sequen
         ],
         targets=[Target(0.5, "Rust zmq + capnp", at_most=True), Target(0.15, OLD, at_most=True)],
         notes=notes,
-        chart="round trip" if key == "rtt" else "",
+        chart="round trip over TCP, 64 B" if key == "rtt" else "",
     )
 
 
@@ -273,7 +273,7 @@ def _fanout() -> list[Row]:
             notes=[
                 "queues are long enough to drop nothing; each subscriber must have seen every message it wants"
             ],
-            chart="fan-out",
+            chart="1 to 8 subscribers, 64 B",
         )
     ]
 
@@ -306,7 +306,7 @@ def _ingest() -> list[Row]:
                     *([Target(15 * MILLION)] if one else []),
                     Target(0.6, "floor: C reading the same bytes"),
                 ],
-                chart=f"ingest, {_many(connections, 'connection')}",
+                chart=f"samples into arrays, {_many(connections, 'connection')}",
             )
         )
     return rows
