@@ -7,8 +7,8 @@ A program that cannot be had here is Missing, with the reason; the board shows t
 from __future__ import annotations
 
 import ast
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -85,35 +85,20 @@ def _rust() -> list[str]:
         *("cargo", "build", "--release", "--locked", "--quiet"),
         *("--manifest-path", str(manifest), "--target-dir", str(target)),
     )
-    return [str(_only_program(target / "release"))]
-
-
-def _only_program(directory: Path) -> Path:
-    found = [
-        path
-        for path in sorted(directory.iterdir())
-        if path.is_file() and os.access(path, os.X_OK) and not path.suffix
-    ]
-    if len(found) != 1:
-        raise Missing(f"expected one program in {directory}, found {len(found)}")
-    return found[0]
+    return [str(target / "release" / "rivals")]
 
 
 def _rust_versions() -> dict[str, str]:
     compiler = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.split()
-    lock = (BENCH / "rust" / "Cargo.lock").read_text()
-    crates = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', lock))
-    wanted = ("zmq", "zmq-sys", "capnp", "rmp-serde")
-    return {
-        "rustc": compiler[1] if len(compiler) > 1 else "unknown",
-        **{f"crate {name}": crates[name] for name in wanted if name in crates},
-    }
+    said = subprocess.run([*_answer("rust"), "version"], capture_output=True, text=True, timeout=60).stdout
+    found: dict[str, str] = json.loads(said.strip().splitlines()[-1]) if said.strip() else {}
+    return {"rustc": compiler[1] if len(compiler) > 1 else "unknown", **found}
 
 
 def _floors() -> list[str]:
     if not (BENCH / "floors").exists():
         raise Missing("there is no bench/floors")
-    return [str(_only_program(CACHE / "floors"))]
+    return [str(CACHE / "floors" / "floors")]
 
 
 PROGRAMS = {
@@ -121,7 +106,6 @@ PROGRAMS = {
     "floor": _here("plexo_floors.py"),
     "bare": _here("plexo_memory.py"),
     "plexo-1.0.0": _python("plexo_1_0_driver.py", "plexo-1.0.0"),
-    "plexor": _python("plexor_driver.py", "plexor"),
     "blinker": _python("blinker_driver.py", "events"),
     "pyee": _python("pyee_driver.py", "events"),
     "pyzmq": _python("pyzmq_driver.py", "pyzmq"),

@@ -111,10 +111,10 @@ def _inproc() -> list[Row]:
                 THOUSANDS,
                 [
                     ours(PLEXO, "inproc", Count(fast, 10_000), *shape),
-                    rival("plexor-core, Plexus", "plexor", "inproc", Count(fast, 10_000), *shape, "plexus"),
+                    rival("plexor-core, Plexus", "rust", "inproc", Count(fast, 10_000), *shape, "plexus"),
                     rival(
                         "plexor-core, GanglionInprocess",
-                        "plexor",
+                        "rust",
                         "inproc",
                         Count(fast, 10_000),
                         *shape,
@@ -355,7 +355,6 @@ def _import() -> list[Row]:
                 ours("import plexo", "import"),
                 rival("floor: import asyncio", "floor", "import", "asyncio"),
                 *(rival(name, name, "import") for name in names),
-                rival("plexor-core", "plexor", "import"),
                 rival(OLD, "plexo-1.0.0", "import"),
             ],
             targets=[Target(60.0, at_most=True)],
@@ -457,7 +456,7 @@ def _scaling() -> list[Row]:
     payload = [_point(PLEXO, n, _size(n), "plexo", "pair", count, n) for n, count in counts.items()]
     payload += [
         _point(PLEXO, n, _size(n), "plexo", "large", count, n, in_brief=False)
-        for n, count in ((16_000_000, Count(100)), (64_000_000, Count(30)))
+        for n, count in ((16_000_000, Count(100, 20)), (64_000_000, Count(30, 10)))
     ]
     payload += [_point(OLD, n, _size(n), "plexo-1.0.0", "pair", Count(2000), n) for n in (16, 64, 1024)]
     return [
