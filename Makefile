@@ -81,7 +81,8 @@ bench: $(VENV)/compiled $(VENV)/with-bench ## ours and the rivals in turn: table
 	@exec $(PY) -m bench.compare $(board_options)
 
 bench-briefly: $(VENV)/compiled $(VENV)/with-bench
-	$(STEP) 'every row of the board once, ours alone'
+	$(STEP) 'each row of the board once, ours alone'
+	@mkdir -p .cache
 	@$(PY) -m bench.compare --ours --brief --repeat 1 >.cache/bench-briefly.txt \
 	    || { cat .cache/bench-briefly.txt; exit 1; }
 

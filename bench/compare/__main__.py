@@ -39,8 +39,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pin", choices=("same", "apart"), help="keep the two ends on the same core, or on two"
     )
-    parser.add_argument("--json", type=Path, default=CACHE / "board.json", metavar="PATH")
-    parser.add_argument("--chart", type=Path, default=CACHE / "board.svg", metavar="PATH")
+    parser.add_argument(
+        "--json", type=Path, metavar="PATH", help="default: .cache/bench/board.json (brief.json)"
+    )
+    parser.add_argument(
+        "--chart", type=Path, metavar="PATH", help="SVG; default: .cache/bench/board.svg (brief.svg)"
+    )
     parser.add_argument(
         "--from", type=Path, dest="read", metavar="PATH", help="measure nothing: show this JSON"
     )
@@ -53,6 +57,9 @@ def arguments() -> argparse.Namespace:
         parser.error(f"--rows: {error.args[0]}")
     if found.repeat < 1:
         parser.error("--repeat: expected at least 1")
+    name = "brief" if found.brief else "board"
+    found.json = found.json or CACHE / f"{name}.json"
+    found.chart = found.chart or CACHE / f"{name}.svg"
     return found
 
 
