@@ -44,21 +44,21 @@ def _here(script: str) -> Program:
     return Program(lambda: [sys.executable, str(DRIVERS / script)], foreign=False)
 
 
-def _python(script: str, environment: str) -> Program:
-    """A driver in an environment of its own, `requirements/ENVIRONMENT.txt`."""
+def _python(script: str, environment: str, *packages: str) -> Program:
+    """A driver in an environment of its own, `requirements/ENVIRONMENT.txt`, for the sake of these packages in it."""
 
     def command() -> list[str]:
         if not (DRIVERS / script).exists():
             raise Missing(f"there is no {script}")
         return [environments.environment(environment), str(DRIVERS / script)]
 
-    return Program(command, lambda: _pinned(environment))
+    return Program(command, lambda: _pinned(environment, packages))
 
 
-def _pinned(environment: str) -> dict[str, str]:
+def _pinned(environment: str, packages: Sequence[str]) -> dict[str, str]:
     lines = (BENCH / "compare" / "requirements" / f"{environment}.txt").read_text().splitlines()
-    pairs = (line.partition("#")[0].split(";")[0].strip().partition("==") for line in lines)
-    return {name.split("[")[0].strip(): version.strip() for name, equals, version in pairs if equals}
+    pins = dict(line.split(";")[0].strip().split("==") for line in lines if "==" in line)
+    return {package: pins.get(package, "unknown") for package in packages}
 
 
 def _built(what: str, *command: str) -> None:
@@ -105,13 +105,13 @@ PROGRAMS = {
     "plexo": _here("plexo_driver.py"),
     "floor": _here("plexo_floors.py"),
     "bare": _here("plexo_memory.py"),
-    "plexo-1.0.0": _python("plexo_1_0_driver.py", "plexo-1.0.0"),
-    "blinker": _python("blinker_driver.py", "events"),
-    "pyee": _python("pyee_driver.py", "events"),
-    "pyzmq": _python("pyzmq_driver.py", "pyzmq"),
-    "zenoh": _python("zenoh_driver.py", "zenoh"),
-    "nats": _python("nats_driver.py", "nats"),
-    "pynng": _python("pynng_driver.py", "pynng"),
+    "plexo-1.0.0": _python("plexo_1_0_driver.py", "plexo-1.0.0", "plexo"),
+    "blinker": _python("blinker_driver.py", "events", "blinker"),
+    "pyee": _python("pyee_driver.py", "events", "pyee"),
+    "pyzmq": _python("pyzmq_driver.py", "pyzmq", "pyzmq"),
+    "zenoh": _python("zenoh_driver.py", "zenoh", "eclipse-zenoh"),
+    "nats": _python("nats_driver.py", "nats", "nats-py"),
+    "pynng": _python("pynng_driver.py", "pynng", "pynng"),
     "rust": Program(_rust, _rust_versions),
     "floors": Program(_floors),
 }

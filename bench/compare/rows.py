@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .turns import Contender, Count
+from .turns import Contender, Count, Seconds
 
 MILLION = 1e6
 PLEXO = "plexo"
@@ -244,7 +244,7 @@ def _rtt() -> list[Row]:
 def _rttload() -> list[Row]:
     note = "counted from when a message was to be sent, so that waiting behind others counts"
     row = _round_trips(
-        "rttload", "round trip at 50 % of what it can carry, 64 B", Count(3, 1), Count(3, 1), [note]
+        "rttload", "round trip at 50 % of what it can carry, 64 B", Seconds(3, 1), Seconds(3, 1), [note]
     )
     row.figures = {**LATENCY, "rate": "at"}
     row.targets = ()

@@ -38,6 +38,10 @@ class Count:
     brief: int = 1000
 
 
+class Seconds(Count):
+    """How long, where that says how many."""
+
+
 @dataclass
 class Contender:
     """One command that prints one JSON object of figures, or a reason why there is none."""
@@ -66,7 +70,10 @@ class Contender:
 
     def count(self, brief: bool) -> int:
         """How many messages one run is about; 0 where no Count says."""
-        return next((_number(each, brief) for each in self.arguments if isinstance(each, Count)), 0)
+        counts = (
+            each for each in self.arguments if isinstance(each, Count) and not isinstance(each, Seconds)
+        )
+        return next((_number(each, brief) for each in counts), 0)
 
     def run(self, brief: bool) -> Figures:
         environment = programs.environment(self.program)
