@@ -221,7 +221,7 @@ impl FarEnd {
             libc::clock_getcpuclockid(self.child.id() as libc::pid_t, &mut clock) == 0
                 && libc::clock_gettime(clock, &mut time) == 0
         };
-        read.then(|| time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64)
+        read.then_some(time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64)
     }
 
     /// Waits for its good end. Returns its CPU seconds and peak resident memory.

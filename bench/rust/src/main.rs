@@ -2,10 +2,15 @@
 //! Rivals and far ends in Rust: `rivals COMMAND [ARGUMENT ...]` measures one thing once, see README.md.
 
 mod common;
+mod fanout;
+mod ingest;
+mod inproc;
+mod large;
 mod link;
 mod messages;
 mod pair;
 mod rtt;
+mod version;
 
 /// What build.rs makes of schema/messages.capnp.
 #[allow(clippy::all, dead_code)]
@@ -20,12 +25,20 @@ use common::Outcome;
 type Command = fn(&[String]) -> Outcome<()>;
 
 const COMMANDS: &[(&str, Command)] = &[
+    ("version", version::run),
+    ("inproc", inproc::run),
     ("pair", pair::run),
     ("pair-peer", pair::run_peer),
     ("rtt", rtt::run),
     ("rtt-peer", rtt::run_peer),
     ("rttload", rtt::run_load),
     ("rttload-peer", rtt::run_load_peer),
+    ("fanout", fanout::run),
+    ("fanout-peer", fanout::run_peer),
+    ("ingest", ingest::run),
+    ("ingest-peer", ingest::run_peer),
+    ("large", large::run),
+    ("large-peer", large::run_peer),
 ];
 
 fn main() -> ExitCode {
