@@ -120,8 +120,8 @@ def _inproc() -> list[Row]:
                         *shape,
                         "ganglion",
                     ),
-                    rival("blinker", "blinker", "inproc", Count(200_000), *shape),
-                    rival("pyee", "pyee", "inproc", Count(50_000), *shape),
+                    rival("blinker", "events", "inproc", Count(200_000), *shape, "blinker"),
+                    rival("pyee", "events", "inproc", Count(50_000), *shape, "pyee"),
                     rival(OLD, "plexo-1.0.0", "inproc", Count(10_000), *shape),
                 ],
                 f"{reactants}/{neurons}",
@@ -295,9 +295,18 @@ def _ingest() -> list[Row]:
                     ours("plexo, receiving thread", "ingest", fast, connections, "thread"),
                     ours("plexo, batches, sent by plexo", "ingest", fast, connections, "both"),
                     ours("plexo, one by one", "ingest", Count(1_000_000, 80_000), connections, "async"),
-                    rival("floor: C reading the same bytes", "floors", "ingest", fast, connections),
-                    rival(
-                        "Rust zmq into Vec<Sample>", "rust", "ingest", Count(2_000_000, 80_000), connections
+                    # The same feeder for all, so that the row shows who collects.
+                    Contender(
+                        "floor: C reading the same bytes",
+                        "floors",
+                        ("ingest", fast, connections),
+                        far="plexo",
+                    ),
+                    Contender(
+                        "Rust zmq into Vec<Sample>",
+                        "rust",
+                        ("ingest", Count(2_000_000, 80_000), connections),
+                        far="plexo",
                     ),
                     rival("pyzmq + np.frombuffer", "pyzmq", "ingest", slow, connections),
                 ],
@@ -344,7 +353,7 @@ def _large() -> list[Row]:
 
 
 def _import() -> list[Row]:
-    names = ("pyzmq", "zenoh", "nats", "pynng", "blinker", "pyee")
+    names = ("pyzmq", "zenoh", "nats", "pynng")
     return [
         Row(
             "import",
@@ -355,6 +364,7 @@ def _import() -> list[Row]:
                 ours("import plexo", "import"),
                 rival("floor: import asyncio", "floor", "import", "asyncio"),
                 *(rival(name, name, "import") for name in names),
+                *(rival(name, "events", "import", name) for name in ("blinker", "pyee")),
                 rival(OLD, "plexo-1.0.0", "import"),
             ],
             targets=[Target(60.0, at_most=True)],
