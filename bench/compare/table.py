@@ -40,12 +40,28 @@ def block(row: Result) -> str:
     lines += _aligned([_headings(row), *(_line(row, each) for each in row["contenders"])])
     for target in row["targets"]:
         lines.append(f"  target {_target(target, row['brief'])}")
-    for each in row["contenders"]:
-        if each["note"] and not each["missing"]:
-            lines.append(f"  {each['name']}: {each['note']}")
-        if each["repeated"] and not each["failed"]:
-            lines.append(f"  {each['name']}: {len(each['repeated'])} runs repeated ({each['repeated'][-1]})")
+    lines += [f"  {note}" for note in _notes(row)]
     return "\n".join(lines)
+
+
+def _notes(row: Result) -> list[str]:
+    """What drivers say of how they do it, and runs that were repeated."""
+    by_note: dict[str, list[str]] = {}
+    for each in row["contenders"]:
+        if each["missing"]:
+            continue
+        notes = [each["note"]] if each["note"] else []
+        notes += [f"{text} {figure}" for figure, text in each["texts"].items() if _short(text) != text]
+        if each["repeated"]:
+            notes.append(f"{len(each['repeated'])} runs repeated ({each['repeated'][-1]})")
+        for note in notes:
+            by_note.setdefault(note, []).append(each["name"])
+    return [f"{' and '.join(names)}: {note}" for note, names in by_note.items()]
+
+
+def _short(text: str) -> str:
+    """What fits into a column of a text."""
+    return text.partition(" (")[0].partition(",")[0]
 
 
 def _headings(row: Result) -> list[str]:
@@ -65,7 +81,7 @@ def _line(row: Result, contender: Result) -> list[str]:
     for index, figure in enumerate(row["figures"]):
         found, unit = contender["summary"].get(figure), _unit(row, figure)
         if found is None:
-            cells.append(str(contender["texts"].get(figure, DASH)))
+            cells.append(_short(contender["texts"].get(figure, DASH)))
         else:
             cells.append(show(found["median"], unit))
         if index == 0:

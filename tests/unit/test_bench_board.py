@@ -210,10 +210,11 @@ def test_a_brief_run_is_not_judged() -> None:
 
 def test_texts_and_other_units_in_a_block() -> None:
     made = contender("plexo", 4e9, figure="bytes_per_second", ours=True)
-    made.runs[0].update(copies="1 + 0", rate=5000.0)
+    made.runs[0].update(copies="1 + 0 (but for the first)", rate=5000.0)
     row = make_row(made, unit=rows.GIGABYTES, figure="bytes_per_second")
     row.figures = {"bytes_per_second": "payload", "copies": "copies", "rate": "at"}
-    line = table.block(board.result(row)).splitlines()[2]
+    _, _, line, note = table.block(board.result(row)).splitlines()
+    assert note == "  plexo: 1 + 0 (but for the first) copies"
     assert line.split() == words("plexo 4.00 (4.00 to 4.00) 1 + 0 5.0")
 
 
