@@ -27,6 +27,11 @@ HOST = "127.0.0.1"
 TIMEOUT_S = 60.0
 MODULUS = 1 << 64
 
+# Different values that a run cycles through: a sender that repeats one object measures its cache.
+DIFFERENT = 1000
+# From here on MessagePack gives an int five bytes, so that every message is equally long.
+FIRST_SEQUENCE = 1 << 16
+
 # Environment: the command line of a far end in place of the driver's own one.
 FAR = "PLEXO_BENCH_FAR"
 # Environment: "same" or "apart", the core of the two ends.
@@ -144,12 +149,43 @@ def rate(count: int, size: int, phase: Phase) -> dict[str, float]:
     return {"per_second": count / phase.seconds, "bytes_per_second": count * size / phase.seconds}
 
 
+# -- what must have been seen --------------------------------------------------------------------------------
+
+
 def check(what: str, got: tuple[int, int], expected: tuple[int, int]) -> None:
     """Compare counts and checksums: a benchmark that skips messages is very fast."""
     if got != expected:
         raise AssertionError(
             f"{what} saw {got[0]} messages with checksum {got[1]}, expected {expected[0]} with {expected[1]}"
         )
+
+
+def cycle_checksum(count: int) -> int:
+    """Sum of the sequences of the first `count` messages of the cycle, modulo 2**64."""
+    rounds, rest = divmod(count, DIFFERENT)
+    whole = DIFFERENT * FIRST_SEQUENCE + DIFFERENT * (DIFFERENT - 1) // 2
+    return (rounds * whole + rest * FIRST_SEQUENCE + rest * (rest - 1) // 2) % MODULUS
+
+
+def expected(count: int) -> tuple[int, int]:
+    """Count and checksum after `count` messages."""
+    return count, cycle_checksum(count)
+
+
+def expected_fanout(count: int, topics: Sequence[int]) -> tuple[int, int]:
+    """The same for who wants these topics, where message i of `count` goes to topic i % 100."""
+    rounds, rest = divmod(count, DIFFERENT)
+    every = [FIRST_SEQUENCE + index for index in range(DIFFERENT) if index % TOPICS in topics]
+    some = [FIRST_SEQUENCE + index for index in range(rest) if index % TOPICS in topics]
+    return rounds * len(every) + len(some), (rounds * sum(every) + sum(some)) % MODULUS
+
+
+def check_fanout(reports: Sequence[dict[str, int]], count: int) -> tuple[int, int]:
+    """Check what each subscriber saw of `count` messages; what all of them saw together."""
+    for number, got in enumerate(reports):
+        wanted = expected_fanout(count, wanted_topics(number))
+        check(f"subscriber {number}", (got["count"], got["checksum"]), wanted)
+    return sum(got["count"] for got in reports), sum(got["checksum"] for got in reports) % MODULUS
 
 
 # -- far ends ------------------------------------------------------------------------------------------------

@@ -12,12 +12,10 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from common import MODULUS, TOPICS, check, wanted_topics
-
-# Different values that a run cycles through: a sender that repeats one object measures its cache.
-DIFFERENT = 1000
-# From here on MessagePack gives an int five bytes, so that every message is equally long.
-FIRST_SEQUENCE = 1 << 16
+from common import DIFFERENT, FIRST_SEQUENCE, MODULUS, cycle_checksum
+from common import check_fanout as check_fanout
+from common import expected as expected
+from common import expected_fanout as expected_fanout
 
 SENSOR = "tank-1/upper"
 TIME = 1700000000.25
@@ -92,34 +90,6 @@ def values(size: int = 64) -> Sequence[Any]:
     if any(len(msgspec.msgpack.encode(each)) != size for each in (made[0], made[-1])):
         raise AssertionError(f"the messages are not {size} bytes long")
     return made
-
-
-def cycle_checksum(count: int) -> int:
-    """Sum of the sequences of the first `count` messages of the cycle, modulo 2**64."""
-    rounds, rest = divmod(count, DIFFERENT)
-    whole = DIFFERENT * FIRST_SEQUENCE + DIFFERENT * (DIFFERENT - 1) // 2
-    return (rounds * whole + rest * FIRST_SEQUENCE + rest * (rest - 1) // 2) % MODULUS
-
-
-def expected(count: int) -> tuple[int, int]:
-    """Count and checksum after `count` messages."""
-    return count, cycle_checksum(count)
-
-
-def expected_fanout(count: int, topics: Sequence[int]) -> tuple[int, int]:
-    """The same for who wants these topics, where message i of `count` goes to topic i % 100."""
-    rounds, rest = divmod(count, DIFFERENT)
-    every = [FIRST_SEQUENCE + index for index in range(DIFFERENT) if index % TOPICS in topics]
-    some = [FIRST_SEQUENCE + index for index in range(rest) if index % TOPICS in topics]
-    return rounds * len(every) + len(some), (rounds * sum(every) + sum(some)) % MODULUS
-
-
-def check_fanout(reports: Sequence[dict[str, int]], count: int) -> tuple[int, int]:
-    """Check what each subscriber saw of `count` messages; what all of them saw together."""
-    for number, got in enumerate(reports):
-        wanted = expected_fanout(count, wanted_topics(number))
-        check(f"subscriber {number}", (got["count"], got["checksum"]), wanted)
-    return sum(got["count"] for got in reports), sum(got["checksum"] for got in reports) % MODULUS
 
 
 def echo_of(value: Reading) -> Echo:
