@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .turns import Contender, Count, Seconds
+from .turns import Amount, Contender, Count
 
 MILLION = 1e6
 PLEXO = "plexo"
@@ -222,6 +222,7 @@ def _round_trips(key: str, title: str, amount: Count, slow: Count, notes: Sequen
             ours(PLEXO, key, amount),
             ours("plexo, uvloop", key, amount, "uvloop"),
             rival("floor: raw asyncio add_reader", "floor", key, amount),
+            rival("floor: C, blocking", "floors", key, amount),
             rival("Rust zmq + capnp", "rust", key, amount, "capnp"),
             rival("Rust zmq + MessagePack", "rust", key, amount, "msgpack"),
             rival("pyzmq, blocking", "pyzmq", key, amount, "blocking"),
@@ -244,11 +245,11 @@ def _rtt() -> list[Row]:
 def _rttload() -> list[Row]:
     note = "counted from when a message was to be sent, so that waiting behind others counts"
     row = _round_trips(
-        "rttload", "round trip at 50 % of what it can carry, 64 B", Seconds(3, 1), Seconds(3, 1), [note]
+        "rttload", "round trip at 50 % of what it can carry, 64 B", Amount(3, 1), Amount(3, 1), [note]
     )
     row.figures = {**LATENCY, "rate": "at"}
     row.targets = ()
-    row.contenders = [each for each in row.contenders if each.program != "floor"]
+    row.contenders = [each for each in row.contenders if not each.program.startswith("floor")]
     return [row]
 
 
@@ -295,13 +296,8 @@ def _ingest() -> list[Row]:
                     ours("plexo, receiving thread", "ingest", fast, connections, "thread"),
                     ours("plexo, batches, sent by plexo", "ingest", fast, connections, "both"),
                     ours("plexo, one by one", "ingest", Count(1_000_000, 80_000), connections, "async"),
-                    # The same feeder for all, so that the row shows who collects.
-                    Contender(
-                        "floor: C reading the same bytes",
-                        "floors",
-                        ("ingest", fast, connections),
-                        far="plexo",
-                    ),
+                    rival("floor: C reading the same bytes", "floors", "ingest", fast, connections, "pubsub"),
+                    # Fed as ours is, so that the row shows who collects.
                     Contender(
                         "Rust zmq into Vec<Sample>",
                         "rust",
@@ -321,6 +317,10 @@ def _ingest() -> list[Row]:
     return rows
 
 
+def _bytes(count: Count, size: int) -> Amount:
+    return Amount(count.full * size, count.brief * size)
+
+
 def _large() -> list[Row]:
     rows = []
     for size, count in ((1_000_000, Count(2000, 100)), (64_000_000, Count(40, 10))):
@@ -333,7 +333,8 @@ def _large() -> list[Row]:
                 [
                     ours(PLEXO, "large", count, size),
                     ours("plexo, publish/subscribe", "large", count, size, "pubsub"),
-                    rival("floor: memcpy", "floors", "memcpy", count, size),
+                    rival("floor: memcpy", "floors", "memcpy", size, count),
+                    rival("floor: C over TCP", "floors", "stream", _bytes(count, size), 1 << 20),
                     rival("pyzmq, copy=False", "pyzmq", "large", count, size),
                     rival("Rust zmq", "rust", "large", count, size),
                     rival("zenoh", "zenoh", "large", count, size),

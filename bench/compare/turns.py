@@ -38,8 +38,8 @@ class Count:
     brief: int = 1000
 
 
-class Seconds(Count):
-    """How long, where that says how many."""
+class Amount(Count):
+    """How much, where that is no number of messages: seconds, bytes."""
 
 
 @dataclass
@@ -70,9 +70,7 @@ class Contender:
 
     def count(self, brief: bool) -> int:
         """How many messages one run is about; 0 where no Count says."""
-        counts = (
-            each for each in self.arguments if isinstance(each, Count) and not isinstance(each, Seconds)
-        )
+        counts = (each for each in self.arguments if isinstance(each, Count) and not isinstance(each, Amount))
         return next((_number(each, brief) for each in counts), 0)
 
     def run(self, brief: bool) -> Figures:
