@@ -409,8 +409,8 @@ def large(count: int, size: int) -> None:
             check("the peer", seen, samples.expected_large(messages, size))
         theirs = far.finish()
     figures = dict(**rate(count, size, phase), count=seen[0], checksum=seen[1], **used(phase, theirs))
-    # libzmq writes from the array, and reads into the message but for what came in one read with its head.
-    report(**figures, copies="0 (the first 8 KiB once)")
+    # libzmq writes from the array and reads into the message, but for what goes or comes with its head.
+    report(**figures, copies="0 + 0 (but 8 KiB)")
 
 
 def large_peer(port: int, warm: int, count: int, size: int) -> None:
