@@ -43,7 +43,7 @@ pub struct Figures {
     pub cpu_s: f64,
     pub peak_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub copies: Option<&'static str>,
+    pub copies: Option<u32>,
 }
 
 impl Figures {

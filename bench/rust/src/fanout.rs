@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::common::{
     argument, own_cpu_s, own_peak_bytes, print_line, require, warm_up_of, FarEnd, Figures, Outcome, Phase,
 };
-use crate::link::{bind, bound_waits, connect};
+use crate::link::{bind, bound_waits, close_at_once, connect};
 use crate::messages::{sequence_of, Reading, DIFFERENT};
 
 const TOPICS: u64 = 100;
@@ -56,6 +56,7 @@ pub fn run(arguments: &[String]) -> Outcome<()> {
     socket.set_xpub_verbose(true)?;
     socket.set_sndhwm(0)?;
     bound_waits(&socket)?;
+    close_at_once(&socket)?;
     let port = bind(&socket)?;
     let mut far = (0..SUBSCRIBERS)
         .map(|subscriber| {
@@ -139,6 +140,7 @@ pub fn run_peer(arguments: &[String]) -> Outcome<()> {
     let socket = context.socket(zmq::SUB)?;
     socket.set_rcvhwm(0)?;
     bound_waits(&socket)?;
+    close_at_once(&socket)?;
     for topic in &topics {
         socket.set_subscribe(topic.as_bytes())?;
     }

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::common::{
     argument, own_cpu_s, print_far_usage, print_line, require, warm_up_of, FarEnd, Figures, Outcome, Phase,
 };
-use crate::link::{bind, bound_waits, connect};
+use crate::link::{bind, bound_waits, close_at_once, connect};
 use crate::messages::{checksum_of, sequence_of, DIFFERENT, FIRST_TIME, VALUE};
 
 const TOPIC: &[u8] = b"bench.Sample.numpy";
@@ -66,6 +66,7 @@ pub fn run(arguments: &[String]) -> Outcome<()> {
     let socket = context.socket(zmq::SUB)?;
     socket.set_rcvhwm(0)?;
     bound_waits(&socket)?;
+    close_at_once(&socket)?;
     socket.set_subscribe(TOPIC)?;
     for port in far[0].read_line()?.split_whitespace() {
         connect(&socket, port.parse()?)?;

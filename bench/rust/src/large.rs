@@ -7,13 +7,13 @@ use std::sync::Arc;
 use crate::common::{
     argument, own_cpu_s, print_far_usage, print_line, require, warm_up_of, FarEnd, Figures, Outcome, Phase,
 };
-use crate::link::{bind, connect, pair_socket};
+use crate::link::{bind, close_at_once, connect, pair_socket};
 
 const PAGE: usize = 4096;
 
-/// Counted in libzmq 4.3.4: a message of init_data is written from where it lies; what is left of a large message
-/// behind one read of 8192 bytes is received into its own memory.
-const COPIES: &str = "0 (of each array at most 8 KiB pass through libzmq's read buffer)";
+/// Counted in libzmq 4.3.4: a message of init_data is written from where it lies; of a large message that comes, at
+/// most 8192 bytes pass through the read buffer, and the rest is received into the message's own memory.
+const COPIES: u32 = 0;
 
 /// One byte of each page, so that the array is really there.
 fn touch(array: &[u8]) -> u64 {
@@ -41,6 +41,7 @@ pub fn run(arguments: &[String]) -> Outcome<()> {
     let warm_up = warm_up_of(work.count);
     let context = zmq::Context::new();
     let mut socket = pair_socket(&context, work.bytes)?;
+    close_at_once(&socket)?;
     let port = bind(&socket)?;
     let far = vec![FarEnd::start(
         &[
@@ -60,7 +61,6 @@ pub fn run(arguments: &[String]) -> Outcome<()> {
     let seen = exchange(&mut socket, &array, work.count)?;
     let stopped = phase.stop(&far);
     let per_second = work.count as f64 / stopped.seconds;
-    drop(socket);
     let spent = stopped.finish(far)?;
     print_line(&Figures {
         per_second: Some(per_second),

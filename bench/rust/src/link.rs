@@ -30,11 +30,18 @@ pub fn pair_socket(context: &zmq::Context, size: usize) -> zmq::Result<zmq::Sock
     Ok(socket)
 }
 
+/// Bounds waits in time, also the one of closing: what was sent and is not with the peer yet is waited for.
 pub fn bound_waits(socket: &zmq::Socket) -> zmq::Result<()> {
     let wait_ms = WAIT.as_millis() as i32;
     socket.set_sndtimeo(wait_ms)?;
     socket.set_rcvtimeo(wait_ms)?;
     socket.set_linger(wait_ms)
+}
+
+/// For sockets with nothing left to say when they are closed. They would wait for their peers nevertheless: a SUB for
+/// who listens to its subscriptions, a PAIR whose peer failed for another one.
+pub fn close_at_once(socket: &zmq::Socket) -> zmq::Result<()> {
+    socket.set_linger(0)
 }
 
 /// Binds a free port of the loopback interface and returns it.
@@ -115,9 +122,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Binds; returns the port too.
+    /// Binds; returns the port too. This side outlives the other one, or its last messages are lost.
     pub fn bind(context: &zmq::Context, style: Style, size: usize) -> Outcome<(Self, u16)> {
         let socket = pair_socket(context, size)?;
+        close_at_once(&socket)?;
         let port = bind(&socket)?;
         Ok((Self::over(socket, style, size), port))
     }

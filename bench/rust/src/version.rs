@@ -19,13 +19,14 @@ const CRATES: &[&str] = &[
 /// `version`
 pub fn run(_: &[String]) -> Outcome<()> {
     let (major, minor, patch) = zmq::version();
-    let mut versions = BTreeMap::from([("libzmq", format!("{major}.{minor}.{patch}"))]);
-    let mut lines = LOCK.lines();
-    while let Some(line) = lines.next() {
-        let name = quoted(line, "name = ");
-        let known = CRATES.iter().find(|known| name == Some(known));
-        if let (Some(name), Some(version)) = (known, lines.clone().next()) {
-            versions.insert(name, quoted(version, "version = ").unwrap_or("?").to_owned());
+    let mut versions = BTreeMap::from([
+        ("libzmq", format!("{major}.{minor}.{patch}")),
+        ("libzmq signals by", signaler()?.to_owned()),
+    ]);
+    for (name, version) in LOCK.lines().zip(LOCK.lines().skip(1)) {
+        let name = quoted(name, "name = ");
+        if let Some(known) = CRATES.iter().find(|known| name == Some(known)) {
+            versions.insert(known, quoted(version, "version = ").unwrap_or("?").to_owned());
         }
     }
     print_line(&versions)
@@ -33,4 +34,16 @@ pub fn run(_: &[String]) -> Outcome<()> {
 
 fn quoted<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     line.strip_prefix(key).map(|value| value.trim_matches('"'))
+}
+
+/// How libzmq was compiled to wake its threads; see .cargo/config.toml.
+fn signaler() -> Outcome<&'static str> {
+    let context = zmq::Context::new();
+    let socket = context.socket(zmq::PAIR)?;
+    let what = std::fs::read_link(format!("/proc/self/fd/{}", socket.get_fd()?))?;
+    Ok(if what.to_string_lossy().contains("eventfd") {
+        "eventfd"
+    } else {
+        "socketpair"
+    })
 }
