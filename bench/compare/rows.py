@@ -100,6 +100,11 @@ def _inproc() -> list[Row]:
         first = (reactants, neurons) == (1, 1)
         shape = (reactants, neurons)
         fast = 2_000_000 // (1 if reactants == 1 else 4)
+        old = [rival(OLD, "plexo-1.0.0", "inproc", Count(10_000), *shape)]
+        if neurons > 1:
+            # It needs half a minute to get to know a thousand neurons: once is enough.
+            old[0].in_brief = False
+            old = old[: reactants == 1]
         targets = [Target(1.0, "plexor-core, Plexus")]
         if first:
             targets += [Target(150.0, OLD), Target(2 * MILLION)]
@@ -111,18 +116,18 @@ def _inproc() -> list[Row]:
                 THOUSANDS,
                 [
                     ours(PLEXO, "inproc", Count(fast, 10_000), *shape),
-                    rival("plexor-core, Plexus", "rust", "inproc", Count(fast, 10_000), *shape, "plexus"),
+                    rival("plexor-core, Plexus", "rust", "inproc", Count(300_000, 10_000), *shape, "plexus"),
                     rival(
                         "plexor-core, GanglionInprocess",
                         "rust",
                         "inproc",
-                        Count(fast, 10_000),
+                        Count(500_000, 10_000),
                         *shape,
                         "ganglion",
                     ),
                     rival("blinker", "events", "inproc", Count(200_000), *shape, "blinker"),
                     rival("pyee", "events", "inproc", Count(50_000), *shape, "pyee"),
-                    rival(OLD, "plexo-1.0.0", "inproc", Count(10_000), *shape),
+                    *old,
                 ],
                 f"{reactants}/{neurons}",
                 targets,
