@@ -429,8 +429,8 @@ static int ascending(const void *left, const void *right)
 
 static double quantile_us(const double *sorted_s, uint64_t count, uint64_t thousandths)
 {
-    uint64_t index = count * thousandths / 1000;
-    return 1e6 * sorted_s[index < count ? index : count - 1];
+    uint64_t rank = (count * thousandths + 999) / 1000;  /* nearest rank, from 1 */
+    return 1e6 * sorted_s[rank - 1];
 }
 
 static void rtt(uint64_t count)

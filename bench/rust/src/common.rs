@@ -33,11 +33,11 @@ pub struct Figures {
     pub p99_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p999_us: Option<f64>,
-    /// Row rttload: messages per second that were sent, half of `capacity_per_second`.
+    /// Row rttload: messages per second that were sent, half of `capacity`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub capacity_per_second: Option<f64>,
+    pub capacity: Option<f64>,
     pub count: u64,
     pub checksum: u64,
     pub cpu_s: f64,
@@ -57,14 +57,12 @@ impl Figures {
         }
     }
 
-    /// Sets p50, p99 and p999 from latencies in seconds.
+    /// Sets p50, p99 and p999 (nearest rank) from latencies in seconds.
     pub fn set_quantiles(&mut self, latencies_s: &mut [f64]) {
         latencies_s.sort_unstable_by(f64::total_cmp);
         let at = |thousandths: usize| {
-            let index = latencies_s.len() * thousandths / 1000;
-            latencies_s
-                .get(index.min(latencies_s.len().wrapping_sub(1)))
-                .map(|seconds| 1e6 * seconds)
+            let rank = (latencies_s.len() * thousandths).div_ceil(1000);
+            latencies_s.get(rank.wrapping_sub(1)).map(|seconds| 1e6 * seconds)
         };
         (self.p50_us, self.p99_us, self.p999_us) = (at(500), at(990), at(999));
     }

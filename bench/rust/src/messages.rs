@@ -39,17 +39,20 @@ impl Style {
             Self::Capnp => "capnp",
         }
     }
-}
 
-impl std::str::FromStr for Style {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "msgpack" => Ok(Self::Msgpack),
-            "capnp" => Ok(Self::Capnp),
-            _ => Err("expected msgpack or capnp"),
+    /// Of a driver: MessagePack where nothing is said.
+    pub fn parse(argument: Option<&String>) -> Result<Self, String> {
+        match argument.map(String::as_str) {
+            None | Some("msgpack") => Ok(Self::Msgpack),
+            Some("capnp") => Ok(Self::Capnp),
+            Some(other) => Err(format!("STYLE: expected msgpack or capnp, got {other:?}")),
         }
+    }
+
+    /// Of a far end: drivers in other languages have styles of their own (which event loop, say), and all of those
+    /// send MessagePack.
+    pub fn of_peer(argument: Option<&String>) -> Self {
+        Self::parse(argument).unwrap_or(Self::Msgpack)
     }
 }
 

@@ -16,22 +16,19 @@ struct Work {
 }
 
 impl Work {
-    /// COUNT SIZE [STYLE], the first of them at `index`.
-    fn parse(arguments: &[String], index: usize) -> Outcome<Self> {
+    /// COUNT SIZE, the first of them at `index`.
+    fn parse(arguments: &[String], index: usize, style: Style) -> Outcome<Self> {
         Ok(Self {
             count: argument(arguments, index, "COUNT")?,
             size: argument(arguments, index + 1, "SIZE")?,
-            style: match arguments.get(index + 2) {
-                None => Style::Msgpack,
-                Some(_) => argument(arguments, index + 2, "STYLE")?,
-            },
+            style,
         })
     }
 }
 
 /// `pair COUNT SIZE [STYLE]`
 pub fn run(arguments: &[String]) -> Outcome<()> {
-    let work = Work::parse(arguments, 0)?;
+    let work = Work::parse(arguments, 0, Style::parse(arguments.get(2))?)?;
     match work.size {
         16 => send::<Smalls>(&work),
         64 => send::<Readings>(&work),
@@ -83,7 +80,7 @@ fn exchange<K: Sequenced>(link: &mut Link, values: &[K::Value<'_>], count: u64) 
 pub fn run_peer(arguments: &[String]) -> Outcome<()> {
     let port = argument(arguments, 0, "PORT")?;
     let warm_up = argument(arguments, 1, "WARMUP")?;
-    let work = Work::parse(arguments, 2)?;
+    let work = Work::parse(arguments, 2, Style::of_peer(arguments.get(4)))?;
     match work.size {
         16 => see::<Smalls>(port, warm_up, &work),
         64 => see::<Readings>(port, warm_up, &work),

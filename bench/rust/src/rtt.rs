@@ -18,13 +18,6 @@ const CAPACITY_PHASE: Duration = Duration::from_millis(500);
 /// Ends the far end of rttload; no message of the board has it.
 const LAST_SEQUENCE: u32 = 0;
 
-fn style_of(arguments: &[String], index: usize) -> Outcome<Style> {
-    match arguments.get(index) {
-        None => Ok(Style::Msgpack),
-        Some(_) => argument(arguments, index, "STYLE"),
-    }
-}
-
 fn answer(sender: &mut Sender, reading: &Reading<'_>) -> Outcome<()> {
     sender.send::<Echoes>(&Echo {
         sensor: reading.sensor,
@@ -41,7 +34,7 @@ fn readings() -> Vec<Reading<'static>> {
 /// `rtt COUNT [STYLE]`
 pub fn run(arguments: &[String]) -> Outcome<()> {
     let count: u64 = argument(arguments, 0, "COUNT")?;
-    let style = style_of(arguments, 1)?;
+    let style = Style::parse(arguments.get(1))?;
     let warm_up = warm_up_of(count);
     let values = readings();
     let context = zmq::Context::new();
@@ -95,7 +88,7 @@ pub fn run_peer(arguments: &[String]) -> Outcome<()> {
     let port = argument(arguments, 0, "PORT")?;
     let count: u64 = argument(arguments, 1, "COUNT")?;
     let context = zmq::Context::new();
-    let mut link = Link::connect(&context, style_of(arguments, 2)?, SIZE, port)?;
+    let mut link = Link::connect(&context, Style::of_peer(arguments.get(2)), SIZE, port)?;
     let warm_up = count / 11;
     let mut cpu_before_s = own_cpu_s();
     for index in 0..count {
@@ -110,7 +103,7 @@ pub fn run_peer(arguments: &[String]) -> Outcome<()> {
 /// `rttload SECONDS [STYLE]`
 pub fn run_load(arguments: &[String]) -> Outcome<()> {
     let seconds: f64 = argument(arguments, 0, "SECONDS")?;
-    let style = style_of(arguments, 1)?;
+    let style = Style::parse(arguments.get(1))?;
     let context = zmq::Context::new();
     let (link, port) = Link::bind(&context, style, SIZE)?;
     let far = vec![FarEnd::start(
@@ -146,7 +139,7 @@ pub fn run_load(arguments: &[String]) -> Outcome<()> {
     let mut figures = Figures {
         per_second: Some(per_second),
         rate: Some(rate),
-        capacity_per_second: Some(capacity),
+        capacity: Some(capacity),
         ..Figures::new(load.received, load.checksum, &spent)
     };
     figures.set_quantiles(&mut latencies_s);
@@ -268,7 +261,7 @@ impl Waiter {
 pub fn run_load_peer(arguments: &[String]) -> Outcome<()> {
     let port = argument(arguments, 0, "PORT")?;
     let context = zmq::Context::new();
-    let mut link = Link::connect(&context, style_of(arguments, 1)?, SIZE, port)?;
+    let mut link = Link::connect(&context, Style::of_peer(arguments.get(1)), SIZE, port)?;
     let cpu_before_s = own_cpu_s();
     loop {
         let last = link.receive::<Readings, _>(|sender, reading| {
