@@ -62,12 +62,12 @@ def _pinned(environment: str, packages: Sequence[str]) -> dict[str, str]:
     return {package: pins.get(package, "unknown") for package in packages}
 
 
-def _built(what: str, *command: str) -> None:
+def _built(what: str, folder: Path, *command: str) -> None:
     if shutil.which(command[0]) is None:
         raise Missing(f"{command[0]} is not installed")
     print(f"building {what}", file=sys.stderr, flush=True)
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Missing(f"{what} cannot be built: {error}") from None
     if done.returncode:
@@ -77,15 +77,13 @@ def _built(what: str, *command: str) -> None:
 
 
 def _rust() -> list[str]:
-    manifest = BENCH / "rust" / "Cargo.toml"
-    if not manifest.exists():
+    folder = BENCH / "rust"
+    if not folder.exists():
         raise Missing("there is no bench/rust")
     target = CACHE / "rust"
-    _built(
-        "bench/rust",
-        *("cargo", "build", "--release", "--locked", "--quiet"),
-        *("--manifest-path", str(manifest), "--target-dir", str(target)),
-    )
+    # In its folder: cargo looks there, and not beside the manifest, for .cargo/config.toml.
+    cargo = ("cargo", "build", "--release", "--locked", "--quiet", "--target-dir", str(target))
+    _built("bench/rust", folder, *cargo)
     return [str(target / "release" / "rivals")]
 
 
@@ -100,7 +98,7 @@ def _floors() -> list[str]:
     program = CACHE / "floors" / "floors"
     program.parent.mkdir(parents=True, exist_ok=True)
     compiler = shlex.split(os.environ.get("CC", "cc"))
-    _built("bench/floors", *compiler, "-O2", str(BENCH / "floors" / "floors.c"), "-o", str(program))
+    _built("bench/floors", ROOT, *compiler, "-O2", str(BENCH / "floors" / "floors.c"), "-o", str(program))
     return [str(program)]
 
 
