@@ -18,17 +18,17 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit packaging soak soak-briefly fuzz fuzz-briefly bench build format clean
+.PHONY: help demo test lint types unit packaging soak soak-briefly fuzz fuzz-briefly bench bench-briefly build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), MINUTES=30 and SOAK=--uvloop (soak), TESTS="tests/unit -k x" (unit),'
-	@echo '           PYTHON=/path/to/python (after make clean)'
+	@echo '           PYTHON=/path/to/python (after make clean); ROWS=pair,rtt REPEAT=5 BRIEF=1 JSON=… CHART=… (bench)'
 
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
 	@exec $(PY) -m plexo demo --seconds $(SECONDS)
 
-test: lint types unit soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
+test: lint types unit bench-briefly soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
 	$(STEP) 'all passed'
 
 lint: $(VENV)/with-lint ## style and format
@@ -71,8 +71,20 @@ fuzz-briefly: $(VENV)/compiled $(VENV)/with-fuzz
 	$(STEP) 'fuzz, $(BRIEF_FUZZ_SECONDS) seconds'
 	@$(PY) -m tests.fuzz --seconds $(BRIEF_FUZZ_SECONDS)
 
-bench: $(VENV)/compiled $(VENV)/with-bench ## measure
-	@exec $(PY) bench/run.py
+# Of the board: which rows (all), how many turns, whether it is to be over in minutes, where results go (.cache/bench).
+ROWS ?=
+REPEAT ?= 5
+BRIEF ?=
+board_options = $(if $(ROWS),--rows $(ROWS)) --repeat $(REPEAT) $(if $(BRIEF),--brief) \
+    $(if $(JSON),--json $(JSON)) $(if $(CHART),--chart $(CHART))
+bench: $(VENV)/compiled $(VENV)/with-bench ## ours and the rivals in turn: table, JSON, chart; ROWS=pair,rtt for a part
+	@exec $(PY) -m bench.compare $(board_options)
+
+bench-briefly: $(VENV)/compiled $(VENV)/with-bench
+	$(STEP) 'each row of the board once, ours alone'
+	@mkdir -p .cache
+	@$(PY) -m bench.compare --ours --brief --repeat 1 >.cache/bench-briefly.txt \
+	    || { cat .cache/bench-briefly.txt; exit 1; }
 
 build: $(VENV)/with-build ## sdist and wheel, into dist/
 	@$(PY) -m build --outdir dist .

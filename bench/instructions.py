@@ -26,7 +26,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import machine
+from compare import machine
 
 BENCH = Path(__file__).resolve().parent
 PATHS = ("inproc", "nowait", "receive", "send")

@@ -8,15 +8,11 @@ the loop hardly counts.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-# samples.py and paths.py are scripts' neighbours, not a package.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 ROUND_TIMEOUT_S = 20.0
 

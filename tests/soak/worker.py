@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from bench.memory import resident_bytes
+from bench.compare.drivers.plexo_memory import resident_bytes
 from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Namespace, Neuron, Plexus
 from tests.faults.balance import imbalance, nothing_waits
 

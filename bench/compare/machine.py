@@ -7,11 +7,10 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("msgspec", "pyzmq", "uvloop", "numpy", "Cython")
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("msgspec", "uvloop", "numpy", "Cython")
 
 
 def _processor() -> str:
@@ -48,14 +47,6 @@ def commit() -> str:
     )
 
 
-def libzmq() -> str:
-    try:
-        import zmq
-    except ImportError:
-        return "missing"
-    return zmq.zmq_version()
-
-
 def load() -> str:
     """Load average of the last minute: above about 0.5 before a run, somebody else is at work here."""
     return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
@@ -68,7 +59,6 @@ def description() -> dict[str, str]:
         "processor": _processor(),
         "cores": f"{usable} usable of {os.cpu_count()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
         **{package: _version(package) for package in PACKAGES},
-        "libzmq": libzmq(),
     }
