@@ -317,6 +317,12 @@ static void ingest_receive(const struct far *far, uint64_t bytes)
             if (many && !entries[i].revents)
                 continue;
             ssize_t size = recv(far->links[i], buffer, sizeof buffer, many ? MSG_DONTWAIT : 0);
+            if (size == 0 && many) {
+                /* This one has sent everything and closed; poll skips it, and the others may go on. */
+                entries[i].fd = -1;
+                entries[i].revents = 0;
+                continue;
+            }
             require(size > 0, "recv");
             seen += (uint64_t)size;
         }
