@@ -37,16 +37,16 @@ class BoundCodec(Codec):
         self,
         encode: Callable[[Any], EncodedType],
         decode: Callable[[Any], Any],
-        **for_batches: Callable[..., Any],
+        **shortcuts: Callable[..., Any],
     ) -> None:
-        """`for_batches`: `encode_into` or `encode_many`, see plexo.typing.codec."""
+        """`shortcuts`: `encode_into`, `encode_many`, `view_of`; see plexo.typing.codec."""
         self._encode = encode
         self._decode = decode
         own = type(self)
         if own.encode is BoundCodec.encode:
             self.__dict__["encode"] = encode
             # Not where a subclass encodes otherwise: these would pass it by.
-            self.__dict__.update(for_batches)
+            self.__dict__.update(shortcuts)
         if own.decode is BoundCodec.decode:
             self.__dict__["decode"] = decode
 

@@ -15,6 +15,9 @@ Optional members:
 * `accepts(value)` returns whether `value` may be encoded, where isinstance of the neuron's type does not
   tell.
 
+* `view_of(value)` returns the encoding of a large value as bytes-like memory, one byte per item, which stays as
+  it is as long as nobody changes the value; or None. It may be sent from there while the sender waits.
+
 And for `transmit_many`, which calls `encode` for each value of a codec that has neither:
 
 * `encode_into(value, buffer, -1)` appends the encoding of `value` to `buffer`, a bytearray.
