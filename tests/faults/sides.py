@@ -146,7 +146,7 @@ class Life:
         self.speakers.append(speaker)
         if at_once:
             saying = speaker.say_at_once(self.transmit, count)
-        elif speaker.number % 3:
+        elif speaker.number % 3 or self.is_stranger:
             saying = speaker.say_all(self.transmit, count)
         else:
             saying = speaker.say_many(self.transmit_many, count)
