@@ -15,7 +15,7 @@ from plexo._fast.envelope cimport ENVELOPE_MAX_PAYLOAD, envelope_head, envelope_
 from plexo._fast.frames cimport FLAG_MORE, MAX_HEADER, frame_header_size, frame_write
 from plexo._fast.hub cimport BURST_BYTES, Hub, Line
 from plexo._fast.load cimport Breath, Load
-from plexo._fast.outbox cimport BIG_PAYLOAD, Big, Loan
+from plexo._fast.outbox cimport BIG_PAYLOAD, Big, Loan, Outbox
 from plexo._fast.queues cimport BLOCK, LATEST, REJECT, Queue
 from plexo._fast.synapse cimport Synapse, as_payload
 from plexo.statistics import Cause
@@ -88,18 +88,17 @@ cdef class WireSynapse(Synapse):
         self.write_head(<uint8_t *>PyBytes_AS_STRING(head), size)
         return head
 
+    cdef uint8_t *make_room(self, Outbox outbox, size_t size) except NULL:
+        """Write all of a message but its payload of so many bytes; returns where that goes."""
+        raise NotImplementedError("a synapse must say what its messages look like")
+
     cdef int lay_out(self, Source source, bytes payload) except -1:
         cdef Line link = <Line>source
         cdef size_t size = <size_t>len(payload)
-        cdef size_t padding = self.padding(size)
-        cdef uint8_t *room
         if size >= BIG_PAYLOAD:
-            link.outbox.push_big(self.whole_head(size), payload, padding, self.topic)
+            link.outbox.push_big(self.whole_head(size), payload, self.padding(size), self.topic)
         else:
-            room = link.outbox.reserve(self.head_size(size) + size + padding, 1)
-            room += self.write_head(room, size)
-            memcpy(room, <const char *>payload, size)
-            memset(room + size, 0, padding)
+            memcpy(self.make_room(link.outbox, size), <const char *>payload, size)
         return 0
 
     cdef int prepare_records(self) except -1:
@@ -188,6 +187,17 @@ cdef class PairSynapse(WireSynapse):
 
     cdef size_t padding(self, size_t size) noexcept nogil:
         return envelope_padding(size)
+
+    cdef uint8_t *make_room(self, Outbox outbox, size_t size) except NULL:
+        cdef size_t padding = envelope_padding(size)
+        cdef size_t body = self.fixed_size + size + padding
+        cdef uint8_t *room = outbox.reserve(frame_header_size(body) + body, 1)
+        room += frame_write(room, 0, body)
+        memcpy(room, self.fixed, self.fixed_size)
+        envelope_patch(room, self.fixed_size, size)
+        room += self.fixed_size
+        memset(room + size, 0, padding)
+        return room
 
     cdef int push(self, bytes payload) except -1:
         cdef Line link = self.hub.pair_link
@@ -314,6 +324,12 @@ cdef class PubSynapse(WireSynapse):
     cdef size_t write_head(self, uint8_t *room, size_t size) noexcept nogil:
         memcpy(room, self.fixed, self.fixed_size)
         return self.fixed_size + frame_write(room + self.fixed_size, 0, size)
+
+    cdef uint8_t *make_room(self, Outbox outbox, size_t size) except NULL:
+        cdef uint8_t *room = outbox.reserve(self.fixed_size + frame_header_size(size) + size, 1)
+        memcpy(room, self.fixed, self.fixed_size)
+        room += self.fixed_size
+        return room + frame_write(room, 0, size)
 
     def set_subscribers(self, links):
         """The links whose peers subscribed to this topic now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, Plexus, Queue
@@ -139,10 +139,18 @@ class Life:
     async def transmit(self, data: Item, neuron: Neuron[Item]) -> Any:
         return await self.place.transmit(data, neuron)
 
+    async def transmit_many(self, values: Sequence[Item], neuron: Neuron[Item]) -> Any:
+        return await self.place.transmit_many(values, neuron)
+
     def speak(self, speaker: Speaker, count: int, at_once: bool) -> asyncio.Task[None]:
         self.speakers.append(speaker)
-        say = speaker.say_at_once if at_once else speaker.say_all
-        task = asyncio.ensure_future(say(self.transmit, count))
+        if at_once:
+            saying = speaker.say_at_once(self.transmit, count)
+        elif speaker.number % 3 or self.is_stranger:
+            saying = speaker.say_all(self.transmit, count)
+        else:
+            saying = speaker.say_many(self.transmit_many, count)
+        task = asyncio.ensure_future(saying)
         self.speaking.add(task)
         task.add_done_callback(self._spoken)
         return task

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -54,6 +54,10 @@ class Transmits(Protocol):
     def __call__(self, data: Item, neuron: Neuron[Item]) -> Awaitable[Any]: ...
 
 
+class TransmitsMany(Protocol):
+    def __call__(self, values: Sequence[Item], neuron: Neuron[Item]) -> Awaitable[Any]: ...
+
+
 class Speaker:
     """Says items 0, 1, 2, … on one neuron. Each ends in exactly one of the sets below; a `withdrawn` one may have been
     accepted at the moment in which it was given up."""
@@ -96,6 +100,26 @@ class Speaker:
         for _ in range(count):
             if not await self.say(transmit):
                 return
+
+    async def say_many(self, transmit_many: TransmitsMany, count: int) -> None:
+        """One batch. What comes behind the item at which it ends was never begun."""
+        items = [self.next() for _ in range(count)]
+        numbers = [item.n for item in items]
+        try:
+            handed_to = await transmit_many(items, self.neuron)
+        except (QueueFull, Closed, asyncio.CancelledError) as error:
+            sent = vars(error)["plexo_sent"]
+            self.accepted.update(numbers[:sent])
+            if isinstance(error, QueueFull):
+                self.rejected.update(numbers[sent:])
+            elif isinstance(error, Closed):
+                self.refused.update(numbers[sent:])
+            else:
+                self.withdrawn.update(numbers[sent:])
+                raise
+        else:
+            self.accepted.update(numbers)
+            self.handed_to += handed_to or 0
 
     async def say_at_once(self, transmit: Transmits, count: int) -> None:
         """Several transmissions that wait side by side; they are accepted in the order in which they were begun."""

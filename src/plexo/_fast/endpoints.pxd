@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t
 from plexo._fast.hub cimport Hub, Line
 from plexo._fast.load cimport Load
+from plexo._fast.outbox cimport Outbox
 from plexo._fast.synapse cimport Synapse
 
 
@@ -19,6 +20,7 @@ cdef class WireSynapse(Synapse):
     cdef size_t write_head(self, uint8_t *room, size_t size) noexcept nogil
     cdef size_t padding(self, size_t size) noexcept nogil
     cdef bytes whole_head(self, size_t size)
+    cdef uint8_t *make_room(self, Outbox outbox, size_t size) except NULL
     cdef Py_ssize_t span(self, Load load, Py_ssize_t start, Py_ssize_t most, size_t most_bytes) noexcept nogil
     cdef int lay_out_many(self, Line link, Load load, Py_ssize_t start, Py_ssize_t count) except -1
 

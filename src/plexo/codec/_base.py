@@ -38,16 +38,16 @@ class BoundCodec(Codec):
         encode: Callable[[Any], EncodedType],
         decode: Callable[[Any], Any],
         takes_views: bool = False,
-        **for_batches: Callable[..., Any],
+        **shortcuts: Callable[..., Any],
     ) -> None:
-        """takes_views, `for_batches`: what a codec may have beside, see plexo.typing.codec."""
+        """takes_views, and `shortcuts` (`encode_into`, `encode_many`, `view_of`): see plexo.typing.codec."""
         self._encode = encode
         self._decode = decode
         own = type(self)
         if own.encode is BoundCodec.encode:
             self.__dict__["encode"] = encode
             # Not where a subclass encodes otherwise: these would pass it by.
-            self.__dict__.update(for_batches)
+            self.__dict__.update(shortcuts)
         if own.decode is BoundCodec.decode:
             self.__dict__["decode"] = decode
             self.__dict__["takes_views"] = takes_views

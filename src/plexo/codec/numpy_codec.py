@@ -31,6 +31,9 @@ class NumpyCodec(BoundCodec):
 
     `transmit_many` with a fixed `shape` also takes one array of this dtype and the shape (n, *shape): n messages,
     laid out without a Python object for each.
+
+    `transmit` over a pair sends a contiguous little-endian array of 128 KiB or more without a copy: it must not be
+    changed before the call has ended.
     """
 
     _name = "numpy"

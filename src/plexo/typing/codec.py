@@ -15,10 +15,11 @@ Optional members:
   same `name`.
 * `accepts(value)` returns whether `value` may be encoded, where isinstance of the neuron's type does not
   tell.
-
 * `takes_views`, where it is true: `decode` is given large payloads as a read-only memoryview of where they were
   received, without a copy. That memory is used again when nothing made of the view is left.
 * `value_types(type)` returns classes whose instances a neuron of that type carries beside it, a tuple.
+* `view_of(value)` returns the encoding of a large value as bytes-like memory, one byte per item, which stays as
+  it is as long as nobody changes the value; or None. It may be sent from there while the sender waits.
 
 And for `transmit_many`, which calls `encode` for each value of a codec that has neither:
 
