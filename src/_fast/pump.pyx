@@ -15,7 +15,7 @@ A forked child has no thread, and maybe a mutex that is locked for ever: there n
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
-from plexo._fast.blocks cimport OPEN, free_blocks, open_channel, quiet, read_block, ring
+from plexo._fast.blocks cimport BLOCK_BYTES, OPEN, free_blocks, open_channel, quiet, read_block, ring
 
 cdef extern from "<pthread.h>" nogil:
     struct timespec:
@@ -49,6 +49,11 @@ cdef extern from "<poll.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int getpid()
     int close(int)
+
+# For the documents.
+READ_BYTES = BLOCK_BYTES
+MAX_AHEAD = BLOCKS_AHEAD
+MAX_READS = MAX_BLOCKS
 
 cdef enum:
     # How long `stop` waits for a thread that is in the middle of one read.
