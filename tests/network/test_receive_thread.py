@@ -710,9 +710,9 @@ def test_descriptors_of_links_that_go_are_used_again_under_load() -> None:
     run(main(), 40)
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("how", ["stopped", "interrupted", "stopped and interrupted"])
 def test_a_reactant_that_takes_the_sockets_off_the_loop_or_is_interrupted_loses_nothing(
-    interrupted: bool,
+    how: str,
 ) -> None:
     """What is behind the message in hand, in the same block and in those behind it, comes in order on the next loop."""
     count = 30_000
@@ -726,10 +726,11 @@ def test_a_reactant_that_takes_the_sockets_off_the_loop_or_is_interrupted_loses_
         if len(got) % 3000 == 100:
             # Let the thread read ahead.
             time.sleep(0.02)
-            if interrupted:
+            if "stopped" in how:
+                ganglion._leave_loop()
+                asyncio.get_running_loop().call_soon(ganglion._use_running_loop)
+            if "interrupted" in how:
                 raise KeyboardInterrupt
-            ganglion._leave_loop()
-            asyncio.get_running_loop().call_soon(ganglion._use_running_loop)
 
     def talk() -> None:
         peer.append(RawPeer(ganglion.port or 0))
@@ -753,7 +754,7 @@ def test_a_reactant_that_takes_the_sockets_off_the_loop_or_is_interrupted_loses_
                 loop.run_forever()
             except KeyboardInterrupt:
                 interrupts += 1
-        assert interrupts == (count // 3000 if interrupted else 0)
+        assert interrupts == (count // 3000 if "interrupted" in how else 0)
         loop.run_until_complete(ganglion.aclose())
     finally:
         talking.join(10)
