@@ -193,13 +193,14 @@ def test_the_walk_names_what_exists() -> None:
 
 
 # Words of Python and C that the walk quotes beside our own.
-_OTHER_NAMES = {"isinstance", "None", "bytes", "sendmsg"}
+_OTHER_NAMES = {"isinstance", "None", "bytes", "poll", "sendmsg"}
 
 
 def test_limits_in_security_are_the_ones_in_the_code() -> None:
     from plexo._fast.books import MAX_TALLIES
     from plexo._fast.dispatch import DEFAULT_QUEUE
     from plexo._fast.envelope import MAX_PAYLOAD, MAX_SEGMENTS
+    from plexo._fast.pump import MAX_AHEAD, MAX_READS, READ_BYTES
     from plexo._fast.sending import MAX_FORWARD_WAITING
     from plexo._proto import delivery
     from plexo._proto.subscriptions import MAX_TOPIC_BYTES, MAX_TOPICS
@@ -227,6 +228,7 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
         "`MAX_SESSIONS`": f"{delivery.MAX_SESSIONS} senders",
         "`MAX_REQUESTS`": f"{delivery.MAX_REQUESTS} questions",
         "`MAX_UNREAD_OUTCOMES`": f"{MAX_UNREAD_OUTCOMES} outcomes",
+        "`BLOCKS_AHEAD`, `MAX_BLOCKS`": f"{MAX_AHEAD} reads of {READ_BYTES >> 10} KiB for one link, {MAX_READS} in all",
         "`MAX_FORWARD_WAITING`": f"{MAX_FORWARD_WAITING} forwarded messages",
         "`DEAD_LETTER_QUEUE`": f"{DEAD_LETTER_QUEUE.messages} dead letters",
         "`MAX_EVENTS`": f"{MAX_EVENTS} link events",

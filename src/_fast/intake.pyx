@@ -17,10 +17,10 @@ from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memmove
 
 from cpython.object cimport PyObject
+from plexo._fast.blocks cimport CLOSED, OPEN, Slot
 from plexo._fast.frames cimport FLAG_COMMAND, FLAG_MORE
 from plexo._fast.hub cimport Line, SCRATCH_BYTES
 from plexo._fast.link cimport NAMED_TOPIC_BYTES, READS_PER_TURN
-from plexo._fast.pump cimport CLOSED, OPEN, Slot
 from plexo._fast.scan cimport Walk
 from plexo._fast.synapse cimport Synapse
 

@@ -12,14 +12,10 @@ find their connections full, as they would without a thread.
 A forked child has no thread, and maybe a mutex that is locked for ever: there nothing is touched but the descriptors.
 """
 
-import os
-
-from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
-from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-from plexo._fast.scan cimport walk
+from plexo._fast.blocks cimport BLOCK_BYTES, OPEN, free_blocks, open_channel, quiet, read_block, ring
 
 cdef extern from "<pthread.h>" nogil:
     struct timespec:
@@ -50,14 +46,14 @@ cdef extern from "<poll.h>" nogil:
     short POLLIN
     int poll(pollfd *, unsigned long, int)
 
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int, void *, size_t, int)
-
 cdef extern from "<unistd.h>" nogil:
-    ssize_t read(int, void *, size_t)
-    ssize_t write(int, const void *, size_t)
     int getpid()
     int close(int)
+
+# For the documents.
+READ_BYTES = BLOCK_BYTES
+MAX_AHEAD = BLOCKS_AHEAD
+MAX_READS = MAX_BLOCKS
 
 cdef enum:
     # How long `stop` waits for a thread that is in the middle of one read.
@@ -66,54 +62,22 @@ cdef enum:
     STARVED_MS = 100
 
 
-cdef void ring(int fd) noexcept nogil:
-    # Eight bytes, for an eventfd; a pipe takes them, too. It is full only where nobody has listened for long.
-    cdef long long one = 1
-    if write(fd, &one, 8) < 0:
-        pass
-
-
-cdef void quiet(int fd) noexcept nogil:
-    cdef long long noise[8]
-    while read(fd, noise, 64) == 64:
-        pass
-
-
-cdef void free_all(Block *block) noexcept nogil:
-    cdef Block *following
-    while block != NULL:
-        following = block.next
-        free(block)
-        block = following
-
-
-def _channel():
-    """(reading, writing): descriptors that wake somebody."""
-    if hasattr(os, "eventfd"):
-        both = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        return both, both
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    return reading, writing
-
-
 cdef class Pump:
     def __cinit__(self):
         self.wake_out = self.wake_in = self.tell_out = self.tell_in = -1
         self.process = getpid()
         pthread_mutex_init(&self.mutex, NULL)
         pthread_cond_init(&self.changed, NULL)
-        self.wake_out, self.wake_in = _channel()
-        self.tell_out, self.tell_in = _channel()
+        self.wake_out, self.wake_in = open_channel()
+        self.tell_out, self.tell_in = open_channel()
 
     def __dealloc__(self):
         cdef int i
         self.close_channels()
         if getpid() != self.process:
             return  # the lists may be as the thread left them, half changed
-        free_all(self.free_blocks)
-        free_all(self.ready_first)
+        free_blocks(self.free_blocks)
+        free_blocks(self.ready_first)
         for i in range(self.slot_count):
             free(self.slots[i].carry)
             free(self.slots[i])
@@ -212,7 +176,7 @@ cdef class Pump:
         block.next = NULL
         slot.busy = True
         pthread_mutex_unlock(&self.mutex)
-        self.receive(slot, block)
+        read_block(slot, block)
         pthread_mutex_lock(&self.mutex)
         slot.busy = False
         slot.held += block.got
@@ -234,45 +198,6 @@ cdef class Pump:
         if tell:
             ring(self.tell_in)
         return True
-
-    cdef void receive(self, Slot *slot, Block *block) noexcept nogil:
-        """One read. Sets the block's size (of what is divided), count and fate, and the slot's carry."""
-        cdef size_t have = slot.carry_size
-        cdef size_t used, rest
-        cdef void *grown
-        cdef ssize_t got
-        block.size = block.count = block.got = 0
-        block.fate = OPEN
-        memcpy(block.data, slot.carry, have)
-        got = recv(slot.fd, block.data + have, BLOCK_BYTES - have, 0)
-        if got < 0 and (errno == EAGAIN or errno == EINTR):
-            return
-        if got > 0:
-            block.got = <size_t>got
-            have += <size_t>got
-            used = walk(&slot.walk, block.data, have, block.entries, ENTRIES, &block.count)
-            block.size = used
-            rest = have - used
-            if rest > slot.carry_capacity:
-                grown = realloc(slot.carry, rest)
-                if grown != NULL:
-                    slot.carry = <uint8_t *>grown
-                    slot.carry_capacity = rest
-            if rest <= slot.carry_capacity:
-                if rest:
-                    memcpy(slot.carry, block.data + used, rest)
-                slot.carry_size = rest
-                return
-            block.fate = ENOMEM
-        else:
-            block.fate = CLOSED if got == 0 else errno
-        # The end: whatever is left goes with it, for the parser to see that it is no whole message.
-        slot.carry_size = 0
-        if have > block.size:
-            block.entries[block.count] = Entry(start=<uint32_t>block.size, count=0, stride=<uint32_t>(have - block.size),
-                                               prefix=0, payload=0, name_at=0, name=0)
-            block.count += 1
-            block.size = have
 
     cdef void wake(self) noexcept nogil:
         if not self.woken:

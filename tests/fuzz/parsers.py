@@ -14,6 +14,7 @@ from typing import Any
 
 from plexo._fast import envelope as fast_envelope
 from plexo._fast import frames as fast_frames
+from plexo._fast.scan import Divider
 from plexo._fast.topics import TopicTable, topic_hash
 from plexo._proto.delivery import (
     PROPERTY,
@@ -55,8 +56,11 @@ from plexo.exceptions import DecodeError
 from plexo.ganglion.endpoint import parse_endpoint
 from tests.reference import envelope as slow_envelope
 from tests.reference import frames as slow_frames
+from tests.reference import scan as slow_scan
 from tests.reference.topics import fnv1a_64
 
+# The largest frame of a stream that is divided.
+SCAN_LIMIT = 100_000
 # How far down a stream a command may begin.
 FAR = 1_000_000_007
 
@@ -95,6 +99,21 @@ def envelope(data: bytes) -> None:
         wire = fast_envelope.build_envelope(*expected)
         assert wire == slow_envelope.build_envelope(*expected)
         assert fast_envelope.parse_envelope(wire) == expected
+
+
+def scan(data: bytes) -> None:
+    """The first byte chooses the ganglion and where in a stream this begins, the second how the rest is cut."""
+    choice, size, stream = *data[:2].ljust(2, b"\0"), data[2:]
+    beginning = (bool(choice & 1), SCAN_LIMIT, choice >> 2 & 31, bool(choice & 2))
+    fast, slow = Divider(*beginning), slow_scan.Divider(*beginning)
+    carry = b""
+    for at in range(0, len(stream), size or 1000):
+        carry += stream[at : at + (size or 1000)]
+        used, entries = fast.divide(carry)
+        assert (used, entries) == slow.divide(carry), entries
+        assert fast.raw == slow.raw
+        assert sum(stride * (count or 1) for _, count, stride, *_ in entries) == used
+        carry = carry[used:]
 
 
 def topics(data: bytes) -> None:

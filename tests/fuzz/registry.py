@@ -24,7 +24,7 @@ from plexo._proto.zmtp import encode_cancel, encode_frame, encode_ping, encode_p
 from plexo._proto.zmtp_commands import encode_error, encode_ready
 from tests.fuzz import codecs, link, link_seeds, parsers
 from tests.reference.envelope import scatter_envelope
-from tests.support import GREETING, ready
+from tests.support import GREETING, frame, ready
 
 CORPUS = Path(__file__).with_name("corpus")
 MAX_BYTES = 2000
@@ -54,6 +54,19 @@ def _envelopes() -> Iterable[bytes]:
     yield from (build_envelope(b"org.a.B", b"payload"), build_envelope(b"", b""))
     for count in (1, 1, 2, 3, 5):
         yield scatter_envelope(b"org.a.B", b"p" * 20, rng, count)
+
+
+def _scans() -> Iterable[bytes]:
+    one, other = (
+        encode_frame(build_envelope(b"org.a.B", b"payload")),
+        encode_frame(build_envelope(b"org.a.C", b"")),
+    )
+    strange = encode_frame(scatter_envelope(b"org.a.B", b"payload", random.Random(4), 2))
+    yield b"\x01\x00" + one * 3 + other + encode_ping(30, b"context") + strange + one * 2
+    yield b"\x01\x25" + one + frame(b"part", 1) + encode_frame(b"end") + one * 2 + one[:20]
+    yield b"\x00\x00" + (frame(b"org.a.B", 1) + encode_frame(b"payload")) * 3 + encode_frame(b"alone")
+    yield b"\x00\x07" + (b"\x03" + bytes(7) + b"\x01a" + b"\x00\x01b") * 2 + b"\x01\x01a\x04\x00"
+    yield b"\x13\x00" + b"rest" + encode_frame(b"end") + one * 2 + b"\x02" + bytes(5) + b"\x02\0\0" + one
 
 
 def _tables() -> Iterable[bytes]:
@@ -171,6 +184,7 @@ TARGETS: dict[str, Target] = {
     "numpy": Target(codecs.numpy, _arrays),
     "pickle": Target(codecs.pickle, _pickles, (*_PICKLE_WORDS, *_PICKLE_CODES), 3, sanitized=True),
     "repeats": Target(parsers.repeats, _repeats),
+    "scan": Target(parsers.scan, _scans, (*_POINTERS, b"\x00", b"\x01", b"\x04\x02", b"\x02\0\0"), 2, sanitized=True),
     "segments": Target(parsers.segments, _segment_tables, _POINTERS),
     "subscriptions": Target(parsers.subscriptions, _subscription_moves),
     "topics": Target(parsers.topics, _tables, sanitized=True),

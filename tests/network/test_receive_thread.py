@@ -708,3 +708,57 @@ def test_descriptors_of_links_that_go_are_used_again_under_load() -> None:
         assert faults <= {Cause.DISCONNECTED, Cause.TRUNCATED}
 
     run(main(), 40)
+
+
+@pytest.mark.parametrize("how", ["stopped", "interrupted", "stopped and interrupted"])
+def test_a_reactant_that_takes_the_sockets_off_the_loop_or_is_interrupted_loses_nothing(
+    how: str,
+) -> None:
+    """What is behind the message in hand, in the same block and in those behind it, comes in order on the next loop."""
+    count = 30_000
+    stream = b"".join(wire(tick, Tick(n)) for n in range(count))
+    ganglion = pair(heartbeat_s=0)
+    got: list[int] = []
+    peer: list[RawPeer] = []
+
+    def react(data: Tick) -> None:
+        got.append(data.n)
+        if len(got) % 3000 == 100:
+            # Let the thread read ahead.
+            time.sleep(0.02)
+            if "stopped" in how:
+                ganglion._leave_loop()
+                asyncio.get_running_loop().call_soon(ganglion._use_running_loop)
+            if "interrupted" in how:
+                raise KeyboardInterrupt
+
+    def talk() -> None:
+        peer.append(RawPeer(ganglion.port or 0))
+        peer[0].socket.sendall(stream)
+
+    def look() -> None:
+        if len(got) == count:
+            loop.stop()
+        else:
+            loop.call_later(0.002, look)
+
+    talking = threading.Thread(target=talk)
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(ganglion.react(tick, [react]))
+        talking.start()
+        loop.call_soon(look)
+        interrupts = 0
+        while len(got) < count:
+            try:
+                loop.run_forever()
+            except KeyboardInterrupt:
+                interrupts += 1
+        assert interrupts == (count // 3000 if "interrupted" in how else 0)
+        loop.run_until_complete(ganglion.aclose())
+    finally:
+        talking.join(10)
+        peer[0].close()
+        loop.close()
+    assert got == list(range(count))
+    assert threads() == []

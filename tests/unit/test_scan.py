@@ -216,7 +216,8 @@ def test_messages_that_look_alike_are_one_run(is_pair: bool) -> None:
 def test_every_fixed_byte_of_an_envelope_decides() -> None:
     """Each change to what stands before the name makes another message of it, or none: never one of the same run."""
     body = build_envelope(b"org.a.B", b"12345678")
-    for at in range(32):
+    # And the NUL behind the name.
+    for at in (*range(32), 32 + len(b"org.a.B")):
         for bit in range(8):
             changed = bytearray(body)
             changed[at] ^= 1 << bit

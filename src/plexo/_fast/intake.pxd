@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t
+from plexo._fast.blocks cimport Block
 from plexo._fast.hub cimport Hub
 from plexo._fast.link cimport Link
-from plexo._fast.pump cimport Block, Pump
+from plexo._fast.pump cimport Pump
 from plexo._fast.scan cimport Entry
 from plexo._fast.tasks cimport TaskPool
 

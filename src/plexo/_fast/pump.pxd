@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t, uint64_t
-from plexo._fast.scan cimport Entry, Walk
+from plexo._fast.blocks cimport Block, Slot
+from plexo._fast.scan cimport Walk
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
@@ -15,47 +16,10 @@ cdef extern from "<poll.h>" nogil:
         short revents
 
 cdef enum:
-    # One read. Of this at most two frames of BIG_FRAME are what is left of the read before.
-    BLOCK_BYTES = 262144
-    # A block of the smallest pair messages with 64 bytes of payload, all of them different, has less.
-    ENTRIES = 2048
-    # Blocks that were read for one link and not taken yet; then its socket waits.
+    # Blocks that were read for one link and not given back; then its socket waits.
     BLOCKS_AHEAD = 4
     # In all, of about 320 KiB each; then every socket waits.
     MAX_BLOCKS = 64
-
-cdef enum:
-    # What came behind the last byte: nothing yet; else a number of `errno`.
-    OPEN = 0
-    CLOSED = -1
-
-
-cdef struct Block:
-    Block *next
-    int slot
-    int fate
-    size_t size
-    size_t got
-    size_t count
-    Entry entries[ENTRIES]
-    uint8_t data[BLOCK_BYTES]
-
-
-cdef struct Slot:
-    int fd
-    bint used
-    # Whether the thread may read it, whether it does so now, and whether it has read the end.
-    bint eligible
-    bint busy
-    bint ended
-    int ahead
-    # The thread's alone while it is busy.
-    Walk walk
-    uint8_t *carry
-    size_t carry_size
-    size_t carry_capacity
-    # What was read and not taken.
-    uint64_t held
 
 
 cdef class Pump:
@@ -88,7 +52,6 @@ cdef class Pump:
     cdef void body(self) noexcept nogil
     cdef int choose(self) noexcept nogil
     cdef bint read_slot(self, int index) noexcept nogil
-    cdef void receive(self, Slot *slot, Block *block) noexcept nogil
     cdef void wake(self) noexcept nogil
     # -- the loop
     # Let the thread read `fd`, whose stream is where `walk` says, with `carry` before what comes; the slot. A slot that was

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from typing_extensions import disjoint_base
 
+READ_BYTES: int
+MAX_AHEAD: int
+MAX_READS: int
+
 @disjoint_base
 class Pump:
     @property
