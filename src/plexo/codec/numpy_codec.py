@@ -59,8 +59,8 @@ class NumpyCodec(BoundCodec):
     def record_bytes(self) -> int:
         """The size of every message, where all have the same; else 0.
 
-        Such messages are records: batches and `collect` copy them from the network into one array, without decoding each. Not
-        those of a subclass with an `encode` or `decode` of its own.
+        Such messages are records: batches and `collect` copy them from the network into one array, without decoding
+        each. Not those of a subclass with an `encode` or `decode` of its own.
         """
         own = type(self)
         plain = own.encode is BoundCodec.encode and own.decode is BoundCodec.decode

@@ -49,8 +49,8 @@ class ReactantDecorator(Protocol[UnencodedType]):
 
 
 class BatchDecorator(Protocol[UnencodedType]):
-    """What `Plexus.on(..., batch=True)` gives. The function gets a list of values; where the values are arrays of one size,
-    one array; with columns=True a dict of arrays."""
+    """What `Plexus.on(..., batch=True)` gives. The function gets a list of values; where the values are arrays of one
+    size, one array; with columns=True a dict of arrays."""
 
     @overload
     def __call__(
