@@ -19,6 +19,7 @@ from plexo.collector import Collector
 from tests.network.records import (
     DTYPE,
     KINDS,
+    Stranger,
     book,
     longer,
     records,
@@ -28,6 +29,7 @@ from tests.network.records import (
     stranger,
     turns,
 )
+from tests.network.test_fork import fork_and_report
 from tests.support import in_thread, namespace, run, until, within
 
 
@@ -115,7 +117,7 @@ def test_arrays_stay_as_they_are_while_newer_records_lap_the_ring() -> None:
                 array = collected.ring.drain() if given % 2 else collected.ring.last(1 + given % 2_999)
                 assert int(array["n"][-1]) == given - 1
                 assert not array.flags.writeable
-                if given % 3:
+                if given // 777 % 3:
                     kept.append((array, array.copy()))
             assert len(kept) > 40
             assert all((array == before).all() for array, before in kept)
@@ -322,7 +324,7 @@ def test_each_of_several_who_wait_gets_what_it_waited_for() -> None:
 # -- the end -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["close", "with", "async with", "plexus", "ganglion"])
+@pytest.mark.parametrize("how", ["close", "with", "async with", "plexus"])
 def test_after_the_end_the_rest_can_be_read_and_who_waits_learns_of_it(how: str) -> None:
     async def main() -> None:
         collected = Collected()
@@ -342,10 +344,7 @@ def test_after_the_end_the_rest_can_be_read_and_who_waits_learns_of_it(how: str)
             elif how == "async with":
                 async with ring:
                     pass
-            elif how == "plexus":
-                await plexus.aclose()
             else:
-                await plexus.aclose()
                 await plexus.aclose()
             for each in (waiting, in_a_thread):
                 with pytest.raises(Closed, match="4 are here"):
@@ -400,9 +399,7 @@ def test_closed_from_a_thread_while_records_arrive() -> None:
             await until(lambda: ganglion.stats().received == 60_000)
             await turns(5)
             counted = book(plexus)
-            assert (
-                counted.queued == 0 and counted.accepted == counted.lost if hasattr(counted, "lost") else True
-            )
+            assert counted.queued == 0 and counted.accepted == sum(counted.dropped.values())
 
     run(main())
 
@@ -410,8 +407,6 @@ def test_closed_from_a_thread_while_records_arrive() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_in_a_forked_child_it_is_empty_and_at_its_end() -> None:
-    from tests.network.test_fork import fork_and_report
-
     async def main() -> None:
         collected = Collected()
         batches: list[Any] = []
@@ -440,8 +435,6 @@ def test_in_a_forked_child_it_is_empty_and_at_its_end() -> None:
 
 
 def test_collected_under_several_event_loops() -> None:
-    from tests.network.records import Stranger
-
     peer = Stranger("pair")
     ganglion = peer.ganglion()
     plexus = Plexus([ganglion])
