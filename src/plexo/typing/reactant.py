@@ -66,5 +66,9 @@ class BatchDecorator(Protocol[UnencodedType]):
     ) -> Callable[[dict[str, Any]], Result]: ...
     @overload
     def __call__(
+        self, reactant: Callable[[list[UnencodedType], Neuron[UnencodedType]], Result], /
+    ) -> Callable[[list[UnencodedType], Neuron[UnencodedType]], Result]: ...
+    @overload
+    def __call__(
         self, reactant: Callable[[Any, Neuron[UnencodedType]], Result], /
     ) -> Callable[[Any, Neuron[UnencodedType]], Result]: ...
