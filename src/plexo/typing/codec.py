@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a codec is: three members, and two that it may have.
+"""What a codec is: three members, and some that it may have.
 
 `name` ends the topic, `encode` turns a value into bytes (or text, sent as UTF-8), `decode` turns bytes back.
 Inherit from `Codec` or do not: only the members count. `decode` is given `bytes` or a read-only `memoryview`
@@ -14,6 +14,9 @@ Optional members:
   same `name`.
 * `accepts(value)` returns whether `value` may be encoded, where isinstance of the neuron's type does not
   tell.
+* `value_types`: a tuple of more classes whose values may be transmitted, beside the neuron's type.
+* `record_bytes` (an int; 0: none) and `from_records(buffer, start, count)`: all messages have this size, and this
+  makes an array over so many of them that lie in `buffer` one behind the other. See docs/batches.md.
 """
 
 from __future__ import annotations
