@@ -192,6 +192,28 @@ def test_ready_gives_up() -> None:
     assert re.search(r"not everybody came: .* expected 1 peers for .* within 0\.1 s; 0 are there", errors)
 
 
+def test_batches() -> None:
+    pytest.importorskip("numpy")
+    with Example("batches.py") as example:
+        assert example.output().splitlines() == [
+            "columns n, volt: 50.0 V on average of 1000",
+            "50000 samples, at most 1.000 V, in fewer than 5000 calls: True",
+            "1000 events, the last is 'end'",
+        ]
+
+
+def test_collect() -> None:
+    pytest.importorskip("numpy")
+    with Example("collect.py") as example:
+        output = example.output(expected_errors="dropped 19000 messages of .* before a stream or collector")
+    assert output.splitlines() == [
+        "first: 1000 samples, 2.0 V on average",
+        "newest: [29997, 29998, 29999]",
+        "rest: 10000 samples, 2.0 V on average",
+        "overwritten: 19000",
+    ]
+
+
 def test_own_codec() -> None:
     with Example("own_codec.py") as example:
         output = example.output(expected_errors=r"11 bytes from 127.0.0.1 for \S+\.point3f do not decode")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reactant that gets its messages by batches: everything that one turn of the event loop brought, or `max_batch`.
 
-A batch is handed over when it is full, at the end of the turn, or, with `max_wait_s`, so long after its first message.
-While the reactant is busy the next batches fill; its queue bounds what is in them, message by message, as elsewhere. A
-local sender is done when its message is in a batch; a peer that asked to be told is told when the batch is done with.
+A batch is handed over when it is full or its queue is, at the end of the turn, or, with `max_wait_s`, so long after its
+first message. While the reactant is busy the next batches fill; its queue bounds what is in them, message by message, as
+elsewhere. A local sender is done when its message is in a batch; a peer that asked to be told is told when the batch is
+done with.
 """
 
 from asyncio import CancelledError
@@ -14,7 +15,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.batches cimport Batch
 from plexo._fast.completion cimport Completion, Place, Source, Target
 from plexo._fast.lanes cimport Lane
-from plexo._fast.queues cimport BLOCK, DROP_NEWEST, DROP_OLDEST, REJECT
+from plexo._fast.queues cimport BLOCK, DROP_OLDEST, REJECT
 from plexo._fast.tasks cimport TaskPool, as_coroutine, current_pool, running_loop
 from plexo.exceptions import Closed
 from plexo.failure import DeadLetter
@@ -52,8 +53,21 @@ cdef class BatchLane(Lane):
     cdef Py_ssize_t queued(self) noexcept:
         return self.waiting + (self.hand.left() if self.hand is not None else 0)
 
-    cdef Py_ssize_t make_room(self, Source source, Py_ssize_t count) except -1:
-        """By the policy, for `count` messages of `source`; how many of them are taken."""
+    cdef Py_ssize_t space(self, size_t size) noexcept:
+        """Messages of `size` bytes until the queue is full; the last one may go over the bound in bytes."""
+        cdef size_t by_bytes
+        cdef Py_ssize_t left
+        if self.is_full():
+            return 0
+        left = self.queue.most - self.waiting
+        if size:
+            by_bytes = (self.queue.most_bytes - self.waiting_bytes - 1) // size + 1
+            if by_bytes < <size_t>left:
+                left = <Py_ssize_t>by_bytes
+        return left
+
+    cdef Py_ssize_t make_room(self, Source source, Py_ssize_t count, size_t size) except -1:
+        """By the policy, for `count` messages of `source`, of `size` bytes each; how many of them are taken."""
         cdef int rule = self.queue.rule
         cdef Batch oldest
         cdef Source dropped
@@ -61,7 +75,7 @@ cdef class BatchLane(Lane):
         if rule == BLOCK:
             return count
         if rule == DROP_OLDEST:
-            while self.waiting and (self.waiting + count > self.queue.most or self.waiting_bytes >= self.queue.most_bytes):
+            while self.waiting and self.space(size) < count:
                 oldest = self.full[0] if self.full else self.filling
                 before = oldest.bytes
                 dropped = oldest.drop_front()
@@ -69,20 +83,23 @@ cdef class BatchLane(Lane):
                 self.waiting_bytes -= before - oldest.bytes
                 self.drop(QUEUE_FULL, self.forget_asked(oldest), dropped)
                 if oldest.left() == 0:
+                    self.waiting_bytes -= oldest.bytes
                     oldest.clear()
                     if self.full:
                         self.full.popleft()
             return count
-        return 0 if self.is_full() else min(count, self.queue.most - self.waiting)
+        return min(count, self.space(size))
 
-    cdef int drop_some(self, object cause, Source source, Py_ssize_t count) except -1:
-        """So many accepted messages of `source` are not delivered."""
+    cdef int refuse(self, object cause, Source source, Py_ssize_t count) except -1:
+        """So many messages of `source` are accepted and not delivered."""
         if count:
-            self.drop(cause, None, source)
-            self.ledger.drop(cause, <uint64_t>(count - 1))
-            self.place.count(cause, source, <uint64_t>(count - 1))
+            self.ledger.accepted += <uint64_t>count
+            self.ledger.drop(cause, <uint64_t>count)
+            self.place.count(cause, source, <uint64_t>count)
             if cause is QUEUE_FULL:
-                self.dropping += <uint64_t>(count - 1)
+                self.dropping += <uint64_t>count
+                if self.dropping == <uint64_t>count and self.place.owner is not None:
+                    self.place.owner._dropping(self.place.neuron, self.reactant, self.queue.policy)
         return 0
 
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
@@ -96,6 +113,9 @@ cdef class BatchLane(Lane):
                 self.look_elsewhere()
             except RuntimeError as error:
                 return self.turn_away(error, completion, source, data, payload)
+        if self.ended is not None:
+            self.refuse(self.ended, source, 1)
+            return 0 if completion is None else completion.one_lost(self.ended)
         was_full = self.is_full()
         if was_full:
             if self.running and source is None and completion is not None and self.queue.rule == BLOCK:
@@ -103,15 +123,15 @@ cdef class BatchLane(Lane):
                 return completion.one_done(self.own_queue_full())
             if self.queue.rule == REJECT and source is None and completion is not None:
                 return completion.one_done(self.queue_full())
-            if self.make_room(source, 1) == 0:
-                self.ledger.accepted += 1
-                return self.drop(QUEUE_FULL, completion, source)
+            if self.make_room(source, 1, size) == 0:
+                self.refuse(QUEUE_FULL, source, 1)
+                return 0 if completion is None else completion.one_lost(QUEUE_FULL)
         try:
             self.filling.add(data)
         except Exception as error:
             return self.turn_away(error, completion, source, data, payload)
-        self.ledger.accepted += 1
         self.filling.note(source, 1, size)
+        self.ledger.accepted += 1
         self.waiting += 1
         self.waiting_bytes += size
         if self.place.keeps_payload:
@@ -132,31 +152,37 @@ cdef class BatchLane(Lane):
         return self.added(pool, source)
 
     cdef Py_ssize_t room(self) noexcept:
-        cdef Py_ssize_t most = self.queue.most
-        if self.queue.rule == BLOCK and most > self.waiting:
-            most -= self.waiting
-        return max(1, min(most, self.filling.most - self.filling.count))
+        cdef Py_ssize_t room = self.filling.most - self.filling.count
+        if self.queue.rule == BLOCK or not self.busy:
+            # Until the queue is full, when the source has to stop, or what waits is handed over.
+            room = min(room, self.space(self.record_bytes))
+        elif self.queue.rule == DROP_OLDEST:
+            # What an empty queue would take.
+            room = min(room, self.queue.most)
+            if self.queue.most_bytes // self.record_bytes < <size_t>room:
+                room = <Py_ssize_t>(self.queue.most_bytes // self.record_bytes)
+        return max(1, room)
 
     cdef int take_records(self, const uint8_t *data, size_t stride, Py_ssize_t count, TaskPool pool,
                           Source source) except -1:
         cdef Py_ssize_t taken
+        if self.ended is not None:
+            return self.refuse(self.ended, source, count)
         if self.busy and self.loop is not None and self.loop is not pool.loop:
             try:
                 self.look_elsewhere()
             except RuntimeError as error:
-                self.ledger.accepted += <uint64_t>count
-                self.drop_some(REACTANT_ERROR, source, count)
+                self.refuse(REACTANT_ERROR, source, count)
                 return self.place.tell_failed(error, self.reactant, source, None, None)
-        taken = self.make_room(source, count)
-        self.ledger.accepted += <uint64_t>count
-        if taken < count:
-            self.drop_some(QUEUE_FULL, source, count - taken)
+        taken = self.make_room(source, count, self.record_bytes)
+        self.refuse(QUEUE_FULL, source, count - taken)
         if taken == 0:
             return 0
         if self.place.keeps_payload:
             self.keep_records(data, stride, taken)
         self.filling.add_records(data, stride, taken)
         self.filling.note(source, taken, self.record_bytes)
+        self.ledger.accepted += <uint64_t>taken
         self.waiting += taken
         self.waiting_bytes += <size_t>taken * self.record_bytes
         return self.added(pool, source)
@@ -172,17 +198,24 @@ cdef class BatchLane(Lane):
 
     cdef int added(self, TaskPool pool, Source source) except -1:
         """Hand over what is full, see that the rest is handed over in time, and stop the source where it must."""
+        if not self.busy and (self.filling.count >= self.filling.most or self.is_full()):
+            self.due = True
+            self.run(pool)
+        elif self.filling.count >= self.filling.most:
+            self.full.append(self.filling)
+            self.filling = self.fresh()
+            self.due = False
+            self.disarm()
+        elif self.handle_loop is None or pool is None or pool.loop is not self.handle_loop:
+            self.arm(pool)
         if source is not None and self.queue.rule == BLOCK and self.is_full():
             self.pause(source)
-        if self.filling.count >= self.filling.most:
-            if self.busy:
-                self.full.append(self.filling)
-                self.filling = self.filling.empty()
-            else:
-                return self.run(pool)
-        elif self.handle_loop is None or (pool is not None and pool.loop is not self.handle_loop):
-            return self.arm(pool)
         return 0
+
+    cdef Batch fresh(self):
+        """An empty batch, in memory that was used before where there is some."""
+        spare, self.spare = self.spare, None
+        return self.filling.empty() if spare is None else spare
 
     # -- when ----------------------------------------------------------------------------------------------------
 
@@ -220,20 +253,27 @@ cdef class BatchLane(Lane):
 
     cdef int run(self, TaskPool pool) except -1:
         self.busy = True
-        return self.work_through(pool)
+        try:
+            return self.work_through(pool)
+        except BaseException:
+            # KeyboardInterrupt and the like, which end the program or at least this turn.
+            self.not_delivered(REACTANT_ERROR)
+            self.busy = False
+            raise
 
     cdef Batch next_batch(self):
-        """What the reactant gets now; None where nothing is full and the rest may wait."""
+        """What the reactant gets now, which is in hand then; None where nothing is full and the rest may wait."""
         cdef Batch batch = None
         if self.full:
             batch = self.full.popleft()
         elif self.filling.count and (self.due or self.filling.count >= self.filling.most or self.max_wait_s <= 0):
             batch = self.filling
-            self.filling = batch.empty() if self.spare is None else self.spare
-            self.spare = None
+            self.filling = self.fresh()
             self.due = False
             self.disarm()
         if batch is not None:
+            self.hand = batch
+            self.in_hand = True
             self.waiting -= batch.left()
             self.waiting_bytes -= batch.bytes
             if self.paused is not None or self.dropping or self.senders:
@@ -255,8 +295,6 @@ cdef class BatchLane(Lane):
         if self.in_hand:
             self.settle(error)
         while (batch := self.next_batch()) is not None:
-            self.hand = batch
-            self.in_hand = True
             fault = None
             self.running = True
             try:
@@ -268,10 +306,6 @@ cdef class BatchLane(Lane):
                         return coroutine
             except (Exception, CancelledError) as raised:
                 fault = raised
-            except BaseException:
-                self.not_delivered(REACTANT_ERROR)
-                self.busy = False
-                raise
             finally:
                 self.running = False
             self.settle(fault)
@@ -301,22 +335,25 @@ cdef class BatchLane(Lane):
 
     cdef int drop_failed(self, Batch batch, object error, object data) except -1:
         owner = self.place.owner
-        first = None
-        for source, count in batch.all_spans():
-            first = source if first is None else first
-            self.ledger.drop(REACTANT_ERROR, <uint64_t>count)
+        cdef Source source
+        cdef Py_ssize_t at = batch.skipped
+        spans = batch.all_spans()
+        self.ledger.drop(REACTANT_ERROR, <uint64_t>batch.left())
+        for source, count in spans:
             self.place.count(REACTANT_ERROR, source, <uint64_t>count)
-        self.place.tell_failed(error, self.reactant, first, data, None)
+        self.place.tell_failed(error, self.reactant, <Source>spans[0][0] if spans else None, data, None)
         if batch.payloads is not None and owner is not None:
-            host = "" if first is None else (<Source>first).host
-            for payload in batch.payloads[batch.skipped:]:
-                if payload is not None:
-                    owner._bury(DeadLetter(self.place.neuron, payload, REACTANT_ERROR, error, host))
+            for source, count in spans:
+                for payload in batch.payloads[at:at + count]:
+                    if payload is not None:
+                        owner._bury(DeadLetter(self.place.neuron, payload, REACTANT_ERROR, error,
+                                               "" if source is None else source.host))
+                at += count
         return self.tell_asked(batch, error, None)
 
     cdef int drop_batch(self, Batch batch, object cause) except -1:
+        self.ledger.drop(cause, <uint64_t>batch.left())
         for source, count in batch.all_spans():
-            self.ledger.drop(cause, <uint64_t>count)
             self.place.count(cause, source, <uint64_t>count)
         return self.tell_asked(batch, None, cause)
 
@@ -358,6 +395,7 @@ cdef class BatchLane(Lane):
         cdef Completion completion
         cdef Py_ssize_t dropped = self.waiting
         cdef Batch batch
+        self.ended = cause
         batches = [*self.full, self.filling]
         self.full.clear()
         self.waiting = 0
@@ -365,7 +403,8 @@ cdef class BatchLane(Lane):
         self.filling = self.filling.empty()
         self.disarm()
         for batch in batches:
-            self.drop_batch(batch, cause)
+            if batch.left():
+                self.drop_batch(batch, cause)
         senders, self.senders = self.senders, None
         for completion in senders or ():
             completion.one_done(None if cause is not CLOSED else Closed(

@@ -6,10 +6,9 @@ the ring and no array over it is left, so what was read never changes. Older rec
 and those that nobody drained are counted.
 
 Readers may be in any thread: every method runs under the interpreter's lock, changes its numbers first, and pins the slabs
-it is about to make arrays over.
+it is about to make arrays over. Making any object may let another thread in, by way of the garbage collector; so nothing is
+made between looking at the numbers and pinning, and the list of slabs is replaced, never changed.
 """
-
-from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint64_t
@@ -22,6 +21,7 @@ from plexo._fast.slabs cimport Slab
 from plexo._fast.tasks cimport TaskPool
 from plexo.statistics import Cause
 
+cdef object REACTANT_ERROR = Cause.REACTANT_ERROR
 cdef object QUEUE_FULL = Cause.QUEUE_FULL
 cdef object REMOVED = Cause.REMOVED
 
@@ -45,7 +45,7 @@ cdef class Ring(Inbox):
         self.record_bytes = codec.record_bytes
         self.capacity = queue.most
         self.slab_records = min(self.capacity, max(<Py_ssize_t>LEAST_SLAB_RECORDS, (self.capacity + SLABS - 1) // SLABS))
-        self.slabs = deque()
+        self.slabs = []
         self.waiters = []
         self.least = NOBODY
 
@@ -67,20 +67,20 @@ cdef class Ring(Inbox):
         slab, self.spare = self.spare, None
         if slab is None or slab.exports:
             slab = Slab.__new__(Slab, <size_t>self.slab_records * self.record_bytes)
-        self.slabs.append(slab)
+        self.slabs = [*self.slabs, slab]
         return 0
 
     cdef int take_records(self, const uint8_t *data, size_t stride, Py_ssize_t count, TaskPool pool,
                           Source source) except -1:
         cdef Slab slab
         cdef uint64_t lost
+        self.make_place()
         self.ledger.accepted += <uint64_t>count
         if self.ended:
             # By another thread, and the subscription is on its way out.
             self.ledger.drop(REMOVED, <uint64_t>count)
             return self.place.count(REMOVED, source, <uint64_t>count)
-        self.make_place()
-        slab = self.slabs[-1]
+        slab = self.slabs[len(self.slabs) - 1]
         copy_records(slab.data + <size_t>((self.head - self.base) % <uint64_t>self.slab_records) * self.record_bytes,
                      data, stride, self.record_bytes, count)
         self.head += <uint64_t>count
@@ -93,8 +93,11 @@ cdef class Ring(Inbox):
             self.dropping += lost
             if self.dropping == lost and self.place.owner is not None:
                 self.place.owner._dropping(self.place.neuron, self.reactant, self.queue.policy)
-        while self.head - self.base >= <uint64_t>(self.capacity + self.slab_records):
-            slab = self.slabs.popleft()
+        if self.head - self.base >= <uint64_t>(self.capacity + self.slab_records):
+            # `count` is within one slab, so no more than one has become free.
+            slab = self.slabs[0]
+            left = self.slabs[1:]
+            self.slabs = left
             self.base += <uint64_t>self.slab_records
             if slab.exports == 0:
                 self.spare = slab
@@ -105,29 +108,29 @@ cdef class Ring(Inbox):
     cdef int offer(self, object data, object reaction_id, Completion completion, TaskPool pool,
                    Source source, object payload) except -1:
         cdef bytes encoded
-        fault = None
         try:
             encoded = self.codec.encode(data)
-            self.take_records(<const uint8_t *>PyBytes_AS_STRING(encoded), self.record_bytes, 1, pool, source)
+            if <size_t>len(encoded) != self.record_bytes:
+                raise ValueError(f"{self.codec!r} made {len(encoded)} bytes, expected {self.record_bytes}")
         except Exception as error:
-            fault = error
-            self.place.failed(error, self.reactant, source, data, payload)
-        return 0 if completion is None else completion.one_done(fault)
+            # A sender who waits is told; else it is reported.
+            if completion is None or completion.settled is not None:
+                self.ledger.accepted += 1
+                self.ledger.drop(REACTANT_ERROR, 1)
+                self.place.failed(error, self.reactant, source, data, payload)
+            return 0 if completion is None else completion.one_done(error)
+        self.take_records(<const uint8_t *>PyBytes_AS_STRING(encoded), self.record_bytes, 1, pool, source)
+        return 0 if completion is None else completion.one_done(None)
 
     # -- out -----------------------------------------------------------------------------------------------------
 
     cdef list pin(self, uint64_t first, uint64_t last):
-        """The records from `first` to before `last` as (slab, start, count), the slabs pinned.
-
-        Making an object may let another thread in, which may change everything here: so that comes last.
-        """
+        """The records from `first` to before `last` as (slab, start, count), the slabs pinned."""
         cdef Slab slab
         cdef Py_ssize_t start, count
-        cdef Py_ssize_t position = 0
         cdef uint64_t each = <uint64_t>self.slab_records
         cdef uint64_t offset = first - self.base
-        held = []
-        held.extend(self.slabs)
+        cdef list held = self.slabs
         for slab in held:
             slab.exports += 1
         found = []
@@ -162,17 +165,19 @@ cdef class Ring(Inbox):
         array.flags.writeable = False
         return array
 
-    def drain(self):
-        """What has come since the last call, oldest first."""
+    def drain(self, Py_ssize_t least=0):
+        """What has come since the last call, oldest first; None where that is less than `least`."""
         cdef uint64_t first = self.tail
         cdef uint64_t last = self.head
+        cdef uint64_t dropped = self.dropping
+        if last - first < <uint64_t>least:
+            return None
         self.tail = last
         self.ledger.delivered += last - first
+        self.dropping = 0
         pieces = self.pin(first, last)
-        if self.dropping:
-            dropped, self.dropping = self.dropping, 0
-            if self.place.owner is not None:
-                self.place.owner._stopped_dropping(self.place.neuron, self.reactant, dropped)
+        if dropped and self.place.owner is not None:
+            self.place.owner._stopped_dropping(self.place.neuron, self.reactant, dropped)
         return self.array(pieces)
 
     def last(self, Py_ssize_t count):
@@ -185,26 +190,35 @@ cdef class Ring(Inbox):
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
+    cdef int find_least(self) except -1:
+        cdef uint64_t least = NOBODY
+        cdef uint64_t count
+        for waiter in self.waiters:
+            count = (<tuple>waiter)[0]
+            if count < least:
+                least = count
+        self.least = least
+        return 0
+
     def call_at(self, uint64_t count, function):
         """Call `function()`, once, when `count` records wait or nothing more will come; maybe at once."""
         self.waiters.append((count, function))
-        self.least = min(self.least, count)
+        self.find_least()
         if self.head - self.tail >= count or self.ended:
             self.wake_waiters(self.ended)
 
     def forget(self, function):
         """Do not call it."""
         self.waiters = [waiter for waiter in self.waiters if waiter[1] is not function]
-        self.least = min([count for count, _ in self.waiters], default=NOBODY)
+        self.find_least()
 
     cdef int wake_waiters(self, bint all_of_them) except -1:
         cdef uint64_t waiting = self.head - self.tail
         waiters, self.waiters = self.waiters, []
-        self.least = NOBODY
-        left = [waiter for waiter in waiters if not all_of_them and waiter[0] > waiting]
-        if left:
-            self.waiters = left + self.waiters
-            self.least = min([count for count, _ in self.waiters])
+        for waiter in waiters:
+            if not all_of_them and (<tuple>waiter)[0] > waiting:
+                self.waiters.append(waiter)
+        self.find_least()
         for count, function in waiters:
             if all_of_them or count <= waiting:
                 function()
@@ -219,8 +233,9 @@ cdef class Ring(Inbox):
 
     def discard(self):
         """Nobody will read any more."""
-        cdef uint64_t left = self.head - self.tail
+        cdef uint64_t left
         self.end()
+        left = self.head - self.tail
         self.tail = self.head
         if left:
             self.ledger.drop(REMOVED, left)

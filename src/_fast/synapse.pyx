@@ -96,9 +96,10 @@ cdef class Synapse:
         """From now on `takers` get messages of their `record_bytes` undecoded, past `port`; None: nobody does.
 
         Only while `port` is all that wants this neuron here; else, and for messages of another size, they get what is
-        decoded through it.
+        decoded through it. Of several ports the last one counts.
         """
-        cdef Target taker
+        if not takers and port is not self.takers_port:
+            return
         self.takers = None
         self.record_head = None
         if takers:
@@ -112,7 +113,8 @@ cdef class Synapse:
         return 0
 
     cdef bint takes_records(self) noexcept:
-        return self.takers is not None and self.raw.count == 0 and self.typed.count == 1
+        return (self.takers is not None and self.raw.count == 0 and self.typed.count == 1
+                and self.typed.targets[0] is self.takers_port)
 
     cdef Py_ssize_t room_for_records(self) noexcept:
         cdef Target taker

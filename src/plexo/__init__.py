@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         PickleCodec,
         StringCodec,
     )
+    from plexo.collector import Collector
     from plexo.ganglion.tcp_pair import GanglionZmqTcpPair
     from plexo.ganglion.tcp_pubsub import GanglionZmqTcpPubSub
 
@@ -65,6 +66,7 @@ __all__ = [
     "Cause",
     "Closed",
     "CodecNotFound",
+    "Collector",
     "DeadLetter",
     "DecodeError",
     "EncodeError",
@@ -106,6 +108,7 @@ __all__ = [
 # Codecs and transports are imported when first asked for: a program uses one or two, and import time is counted.
 _HOMES = {
     **dict.fromkeys([name for name in __all__ if name.endswith("Codec")], "plexo.codec"),
+    "Collector": "plexo.collector",
     "GanglionZmqTcpPair": "plexo.ganglion.tcp_pair",
     "GanglionZmqTcpPubSub": "plexo.ganglion.tcp_pubsub",
 }

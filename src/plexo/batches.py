@@ -4,27 +4,36 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from plexo._fast.batches import Batch, ColumnBatch, ListBatch, RecordBatch
 from plexo._fast.batching import BatchLane
+from plexo._fast.dispatch import DEFAULT_QUEUE
 from plexo._fast.queues import Queue
-from plexo.arity import reactant_arity
 
 if TYPE_CHECKING:
     from plexo._fast.dispatch import Fanout
     from plexo.neuron.neuron import Neuron
 
-# A batch is handed over when it is so long. Of records as many as stay in a second-level cache together with what they are
-# copied from; of objects, each with fields of its own, fewer.
+# A batch is handed over when it is so long. Of records as many as stay in a second-level cache together with what they
+# are copied from; of objects, each with fields of its own, fewer.
 DEFAULT_MAX_RECORDS = 4096
 DEFAULT_MAX_RECORD_BYTES = 1 << 18
 DEFAULT_MAX_OBJECTS = 1024
-# Room while the reactant is busy, in batches, where the usual queue is not longer anyway.
+# A slip of the keyboard rather than a batch: what it becomes is made in one piece.
+MOST_MAX_BATCH = 1 << 30
+# Room while the reactant is busy, in batches, where nobody chose a queue.
 QUEUE_BATCHES = 4
 
-# numpy's codes of int64, float64 and bool.
-_CODES: dict[Any, str] = {int: "q", float: "d", bool: "?", float | None: "d"}
+# numpy's codes of int64, float64 and bool, by the classes that an annotation names.
+_CODES = {
+    frozenset({int}): "q",
+    frozenset({float}): "d",
+    frozenset({float, NoneType}): "d",
+    frozenset({bool}): "?",
+}
 
 
 def record_codec(neuron: Neuron[Any]) -> Any:
@@ -32,41 +41,47 @@ def record_codec(neuron: Neuron[Any]) -> Any:
     return neuron.codec if getattr(neuron.codec, "record_bytes", 0) else None
 
 
-def make_batch_lane(
-    fanout: Fanout[Any],
-    reactant: Any,
-    queue: Queue,
-    queue_is_default: bool,
-    max_batch: int | None,
-    max_wait_s: float,
-    columns: bool,
-) -> BatchLane:
-    """The receiver for a reactant that wants batches, not yet attached. TypeError, ValueError name the argument."""
-    neuron = fanout.neuron
-    reactant_arity(reactant)
-    most = _checked_max_batch(neuron, max_batch)
-    if not isinstance(max_wait_s, (int, float)) or isinstance(max_wait_s, bool):
-        raise TypeError(f"max_wait_s: expected seconds, got {max_wait_s!r}")
-    if not 0 <= max_wait_s < math.inf:
-        raise ValueError(f"max_wait_s: expected 0 or more seconds, got {max_wait_s}")
-    if queue.policy == "latest":
-        raise ValueError(
-            "queue: 'latest' keeps single messages; a reactant with batch=True takes block, drop_oldest, drop_newest or "
-            "reject"
+class BatchPlan:
+    """What a reactant of `neuron` that wants batches asked for. TypeError, ValueError name the argument."""
+
+    def __init__(
+        self, neuron: Neuron[Any], queue: Queue, max_batch: int | None, max_wait_s: float, columns: bool
+    ) -> None:
+        self.neuron = neuron
+        self.given = (queue, max_batch, max_wait_s, columns)
+        self.most = _checked_max_batch(neuron, max_batch)
+        if not isinstance(max_wait_s, (int, float)) or isinstance(max_wait_s, bool):
+            raise TypeError(f"max_wait_s: expected seconds, got {max_wait_s!r}")
+        if not 0 <= max_wait_s < math.inf:
+            raise ValueError(f"max_wait_s: expected 0 or more seconds, got {max_wait_s}")
+        self.max_wait_s = float(max_wait_s)
+        if queue.policy == "latest":
+            raise ValueError(
+                "queue: 'latest' keeps single messages; a reactant with batch=True takes block, drop_oldest, "
+                "drop_newest or reject"
+            )
+        # The usual queue, which nobody chose, would be shorter than a batch.
+        self.queue = (
+            Queue("block", QUEUE_BATCHES * self.most, queue.bytes) if queue is DEFAULT_QUEUE else queue
         )
-    if queue_is_default and (queue.messages is None or queue.messages < QUEUE_BATCHES * most):
-        queue = Queue(queue.policy, QUEUE_BATCHES * most, queue.bytes)
-    keep_sizes = queue.policy == "drop_oldest" and queue.bytes is not None
-    codec = record_codec(neuron)
-    batch: Batch
-    if columns:
-        batch = ColumnBatch(most, keep_sizes, neuron.type, columns_of(neuron))
-    elif codec is not None:
-        batch = RecordBatch(most, keep_sizes, codec)
-    else:
-        batch = ListBatch(most, keep_sizes)
-    record_bytes = codec.record_bytes if codec is not None and not columns else 0
-    return BatchLane(fanout, reactant, queue, batch, float(max_wait_s), record_bytes)
+        self.columns = columns_of(neuron) if columns else None
+        self.codec = None if columns else record_codec(neuron)
+
+    def lane(self, fanout: Fanout[Any], reactant: Any) -> BatchLane:
+        """The receiver for `reactant`, not yet attached."""
+        if fanout.neuron is not self.neuron:
+            # Another neuron of this name was here first, and its codec counts.
+            return BatchPlan(fanout.neuron, *self.given).lane(fanout, reactant)
+        batch: Batch
+        keep_sizes = self.queue.policy == "drop_oldest" and self.queue.bytes is not None
+        if self.columns is not None:
+            batch = ColumnBatch(self.most, keep_sizes, fanout.neuron.type, self.columns)
+        elif self.codec is not None:
+            batch = RecordBatch(self.most, keep_sizes, self.codec)
+        else:
+            batch = ListBatch(self.most, keep_sizes)
+        record_bytes = 0 if self.codec is None else self.codec.record_bytes
+        return BatchLane(fanout, reactant, self.queue, batch, self.max_wait_s, record_bytes)
 
 
 def columns_of(neuron: Neuron[Any]) -> tuple[tuple[str, str], ...]:
@@ -82,10 +97,7 @@ def columns_of(neuron: Neuron[Any]) -> tuple[tuple[str, str], ...]:
         raise TypeError(f"columns: expected a neuron of a msgspec.Struct, got {neuron}")
     found = []
     for field in msgspec.structs.fields(kind):
-        wanted = field.type
-        while hasattr(wanted, "__metadata__"):
-            wanted = wanted.__origin__
-        code = _CODES.get(wanted) if _hashable(wanted) else None
+        code = _CODES.get(frozenset(_alternatives(field.type)))
         if code is not None:
             found.append((field.name, code))
     if not found:
@@ -93,12 +105,15 @@ def columns_of(neuron: Neuron[Any]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _hashable(wanted: object) -> bool:
-    try:
-        hash(wanted)
-    except TypeError:
-        return False
-    return True
+def _alternatives(wanted: Any) -> Iterator[type]:
+    """The classes that an annotation names; `object` for what is none."""
+    while hasattr(wanted, "__metadata__"):
+        wanted = wanted.__origin__
+    if get_origin(wanted) in (Union, UnionType):
+        for each in get_args(wanted):
+            yield from _alternatives(each)
+    else:
+        yield wanted if isinstance(wanted, type) else object
 
 
 def _checked_max_batch(neuron: Neuron[Any], given: int | None) -> int:
@@ -106,9 +121,12 @@ def _checked_max_batch(neuron: Neuron[Any], given: int | None) -> int:
     if given is None:
         if codec is None:
             return DEFAULT_MAX_OBJECTS
-        return max(1, min(DEFAULT_MAX_RECORDS, DEFAULT_MAX_RECORD_BYTES // codec.record_bytes))
+        size: int = codec.record_bytes
+        return max(1, min(DEFAULT_MAX_RECORDS, DEFAULT_MAX_RECORD_BYTES // size))
     if isinstance(given, bool) or not isinstance(given, int):
         raise TypeError(f"max_batch: expected an int or None, got {given!r}")
     if given < 1:
         raise ValueError(f"max_batch: expected at least 1, got {given}")
+    if given > MOST_MAX_BATCH:
+        raise ValueError(f"max_batch: expected at most {MOST_MAX_BATCH}, got {given}")
     return given

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +22,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from plexo._fast.dispatch import Fanout
+    from plexo.neuron.neuron import Neuron
+
+# So that sizes cannot overflow; memory ends before.
+MOST_RING_BYTES = 1 << 48
 
 
-def make_ring(fanout: Fanout[Any], capacity: int) -> Ring:
-    """A ring for the neuron at `fanout`, not yet attached. TypeError, ValueError name the argument."""
-    codec = record_codec(fanout.neuron)
+def check_ring(neuron: Neuron[Any], capacity: int) -> None:
+    """TypeError, ValueError name the argument."""
+    codec = record_codec(neuron)
     if codec is None:
         raise TypeError(
-            f"neuron: expected one with a NumpyCodec of a fixed shape, such as NumpyCodec(dtype, ()), got {fanout.neuron}"
+            f"neuron: expected one with a NumpyCodec of a fixed shape, such as NumpyCodec(dtype, ()), got {neuron}"
         )
     if isinstance(capacity, bool) or not isinstance(capacity, int):
         raise TypeError(f"capacity: expected an int, got {capacity!r}")
     if capacity < 1:
         raise ValueError(f"capacity: expected at least 1, got {capacity}")
-    return Ring(fanout, None, Queue("drop_oldest", capacity), codec)
+    if capacity > MOST_RING_BYTES // codec.record_bytes:
+        raise ValueError(
+            f"capacity: {capacity} records of {codec.record_bytes} bytes are more than any memory holds"
+        )
+
+
+def make_ring(fanout: Fanout[Any], capacity: int) -> Ring:
+    """A ring for the neuron at `fanout`, not yet attached."""
+    check_ring(fanout.neuron, capacity)
+    return Ring(fanout, None, Queue("drop_oldest", capacity), record_codec(fanout.neuron))
 
 
 class Collector:
@@ -62,7 +77,7 @@ class Collector:
         """The newest `count` records, fewer where there are fewer; drained before or not. They stay in the ring."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise ValueError(f"count: expected an int of 0 or more, got {count!r}")
-        newest: numpy.ndarray[Any, Any] = self._ring.last(count)
+        newest: numpy.ndarray[Any, Any] = self._ring.last(min(count, self.capacity))
         return newest
 
     def wait(self, count: int = 1, timeout_s: float | None = None) -> NDArray[Any]:
@@ -77,31 +92,35 @@ class Collector:
             raise RuntimeError(
                 "wait() blocks, and an event loop runs in this thread: use `await arrived(count)`"
             )
-        come = threading.Event()
-        self._ring.call_at(count, come.set)
-        try:
-            if not come.wait(timeout_s):
-                raise self._late(count, timeout_s)
-        finally:
-            self._ring.forget(come.set)
-        return self._drained(count)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while (drained := self._drained(count)) is None:
+            come = threading.Event()
+            call = come.set
+            self._ring.call_at(count, call)
+            try:
+                if not come.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    raise self._late(count, timeout_s)
+            finally:
+                self._ring.forget(call)
+        return drained
 
     async def arrived(self, count: int = 1, timeout_s: float | None = None) -> NDArray[Any]:
         """As `wait`, for coroutines."""
         self._check_count(count)
-        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def call() -> None:
-            wake(come)
-
-        self._ring.call_at(count, call)
-        try:
-            await asyncio.wait_for(come, timeout_s)
-        except asyncio.TimeoutError:
-            raise self._late(count, timeout_s) from None
-        finally:
-            self._ring.forget(call)
-        return self._drained(count)
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while (drained := self._drained(count)) is None:
+            come: asyncio.Future[None] = loop.create_future()
+            call = partial(wake, come)
+            self._ring.call_at(count, call)
+            try:
+                left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+                await asyncio.wait_for(come, left_s)
+            except asyncio.TimeoutError:
+                raise self._late(count, timeout_s) from None
+            finally:
+                self._ring.forget(call)
+        return drained
 
     def _check_count(self, count: int) -> None:
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= self.capacity:
@@ -110,10 +129,13 @@ class Collector:
     def _late(self, count: int, timeout_s: float | None) -> TimeoutError:
         return TimeoutError(f"expected {count} records within {timeout_s} s; {len(self)} have come")
 
-    def _drained(self, count: int) -> NDArray[Any]:
-        if self._ring.ended and len(self) < count:
+    def _drained(self, count: int) -> NDArray[Any] | None:
+        """None where less has come, or another reader was faster."""
+        ended = self._ring.ended
+        drained: numpy.ndarray[Any, Any] | None = self._ring.drain(count)
+        if drained is None and ended:
             raise Closed(f"expected {count} records; {len(self)} are here, and nothing more will come")
-        return self.drain()
+        return drained
 
     def __len__(self) -> int:
         """Records that `drain` would give."""

@@ -4,36 +4,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 from uuid import UUID
 
 from plexo._fast.completion import Source, Target
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
 from plexo._fast.outgoing import Batch, first_of, send_batch
-from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES, Queue, as_queue
+from plexo._fast.queues import Queue, as_queue
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
-from plexo._fast.tap import Tap
-from plexo.dendrite import add_all
-from plexo.exceptions import AmbiguousNeuron, NeuronNotAvailable, TransmitterNotFound
+from plexo.exceptions import AmbiguousNeuron, TransmitterNotFound
 from plexo.failure import DeadLetterReactant, OnError
 from plexo.ganglion.base import DEFAULT_REQUEST_TIMEOUT_S, GanglionBase
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.inproc import GanglionInproc
-from plexo.ganglion.life import forsake, running_elsewhere
+from plexo.ganglion.life import forsake
 from plexo.neuron.neuron import Neuron
+from plexo.receiving import Receiving
 from plexo.statistics import EMPTY_BOOK, NO_LINK, GanglionStats, NeuronStats
-from plexo.stream import Stream
-from plexo.typing.reactant import BatchDecorator, Reactant, ReactantDecorator
+from plexo.typing.reactant import Reactant
 from plexo.typing.values import Values
 
 if TYPE_CHECKING:
     from plexo.asking import Asking
-    from plexo.collector import Collector
     from plexo.ganglion.requests import Responder
     from plexo.typing.responder import ResponderDecorator
 
@@ -41,11 +37,6 @@ T = TypeVar("T")
 Q = TypeVar("Q")
 A = TypeVar("A")
 H = TypeVar("H", bound=Callable[..., Any])
-R = TypeVar("R", bound=Callable[..., Any])
-
-# What a collector keeps: with samples of 64 bytes 64 MB, which are there only as far as they were ever filled.
-DEFAULT_RING_RECORDS = 1_000_000
-DEFAULT_STREAM_QUEUE = Queue("block", DEFAULT_QUEUE_MESSAGES)
 
 AnyGanglion = Union[GanglionExternalBase, GanglionInproc, "Plexus"]
 
@@ -59,7 +50,7 @@ class _Ports(NamedTuple):
     relay: Target
 
 
-class Plexus(Exchange, GanglionBase):
+class Plexus(Exchange, Receiving):
     """A ganglion of ganglia, with reactants of its own.
 
     Local reactants get the very object that was transmitted; for the network it is encoded once. What arrives on one
@@ -241,137 +232,6 @@ class Plexus(Exchange, GanglionBase):
     async def update_transmitter(self, neuron: Neuron[Any]) -> None:
         """Make `neuron` transmittable."""
         await self.adapt(neuron)
-
-    @overload
-    def on(self, neuron: Neuron[T], *, queue: Queue | str | None = None) -> ReactantDecorator[T]: ...
-    @overload
-    def on(
-        self,
-        neuron: Neuron[T],
-        *,
-        queue: Queue | str | None = None,
-        batch: Literal[True],
-        max_batch: int | None = None,
-        max_wait_s: float = 0.0,
-        columns: bool = False,
-    ) -> BatchDecorator[T]: ...
-    def on(
-        self,
-        neuron: Neuron[T],
-        *,
-        queue: Queue | str | None = None,
-        batch: bool = False,
-        max_batch: int | None = None,
-        max_wait_s: float = 0.0,
-        columns: bool = False,
-    ) -> Any:
-        """A decorator: the function reacts to `neuron` from now on. It takes (data[, neuron[, reaction_id]]).
-
-        queue: what may wait for it, see `adapt`.
-
-        batch=True: it is called with many messages at once: all that one turn of the event loop brought, or
-        `max_batch` of them (default: 1024, for records 4096 or 256 KiB). max_wait_s: where fewer have come, wait so
-        long for more. What it gets is a list of values; for a NumpyCodec of a fixed shape one array whose first axis
-        counts the messages; with columns=True, for a msgspec Struct, a dict of one array for each numeric field. See
-        docs/batches.md.
-        """
-        given = (max_batch, max_wait_s, columns)
-        if not batch and given != (None, 0.0, False):
-            raise ValueError("max_batch, max_wait_s, columns: only with batch=True")
-
-        def decorate(reactant: R) -> R:
-            if batch:
-                self._react_batch(neuron, reactant, queue, *given)
-            else:
-                self._react(neuron, (reactant,), queue)
-            return reactant
-
-        return decorate
-
-    def _react_batch(
-        self,
-        neuron: Neuron[T],
-        reactant: Any,
-        queue: Queue | str | None,
-        max_batch: int | None,
-        max_wait_s: float,
-        columns: bool,
-    ) -> None:
-        from plexo.batches import make_batch_lane
-
-        bounds = as_queue(queue, "queue", self._receive_queue)
-        self._react(neuron, ())
-        route = self._get_route(neuron)
-        if route is not None and reactant not in route.local.reactants:
-            lane = make_batch_lane(
-                route.local, reactant, bounds, queue is None, max_batch, max_wait_s, columns
-            )
-            self._attach(route, lane, True)
-
-    def collect(self, neuron: Neuron[Any], capacity: int = DEFAULT_RING_RECORDS) -> Collector:
-        """The newest `capacity` messages of `neuron` from now on, to be read as arrays; see Collector.
-
-        For neurons with a NumpyCodec of a fixed shape; TypeError for others.
-        """
-        from plexo.collector import Collector, make_ring
-
-        if not self.capable(neuron):
-            raise NeuronNotAvailable(f"{self!r} leaves out {neuron} by its filters; nothing would ever come")
-        self._react(neuron, ())
-        route = self._get_route(neuron)
-        assert route is not None
-        ring = make_ring(route.local, capacity)
-        self._attach(route, ring, True)
-        return Collector(ring, lambda: self._detach_anywhere(route, ring))
-
-    def stream(self, neuron: Neuron[T], queue: Queue | str | None = None) -> Stream[T]:
-        """The messages of `neuron` from now on, for `async for`; see Stream.
-
-        queue: what may wait for the reader, and what happens then; default: senders and links wait when 1000 messages
-        do.
-        """
-        if not self.capable(neuron):
-            raise NeuronNotAvailable(f"{self!r} leaves out {neuron} by its filters; nothing would ever come")
-        bounds = as_queue(queue, "queue", DEFAULT_STREAM_QUEUE)
-        self._react(neuron, ())
-        route = self._get_route(neuron)
-        assert route is not None
-        tap = Tap(route.local, None, bounds)
-        self._attach(route, tap, True)
-        return Stream(tap, lambda: self._detach_anywhere(route, tap))
-
-    def _attach(self, route: Route[Any], target: Target, present: bool) -> None:
-        route.local.attach(target, present)
-        if not self._closed:
-            self._update_interest(route)
-
-    def _react(self, neuron: Neuron[T], reactants: Iterable[Any], queue: Queue | str | None = None) -> None:
-        bounds = as_queue(queue, "queue", self._receive_queue)
-        self._require_open()
-        self._require_here()
-        route = self._adapt(neuron)
-        if route is not None:
-            add_all(route.local, reactants, bounds)
-            self._update_interest(route)
-        if asyncio._get_running_loop() is not None:
-            self._use_running_loop()
-
-    def _unreact(self, neuron: Neuron[Any], reactants: Iterable[Any]) -> None:
-        route = self._get_route(neuron)
-        if route is not None:
-            for reactant in reactants:
-                route.local.remove(reactant)
-            self._update_interest(route)
-
-    def _detach_anywhere(self, route: Route[Any], target: Target) -> None:
-        """Streams and collectors are closed from any thread, and by the garbage collector."""
-        home = running_elsewhere([*self._serving(), *(loop for _, _, loop in route.local.suspended)])
-        if home is not None:
-            # Closed since: then nobody else is at it.
-            with contextlib.suppress(RuntimeError):
-                home.call_soon_threadsafe(self._attach, route, target, False)
-                return
-        self._attach(route, target, False)
 
     # -- messages ----------------------------------------------------------------------------------------------
 

@@ -103,8 +103,11 @@ class Scenario:
 
     async def add_listener(self, life: Life, neuron: Neuron[Item]) -> Listener:
         name = f"listener {len(life.listeners) + len(life.removed)} of {neuron} at {life.side.name}"
-        listener = Listener(name, neuron, self.speakers, is_plain=self.rng.random() < 0.3)
         queue = small_queue(self.rng)
+        is_plain, max_batch = self.rng.random() < 0.3, self.rng.choice((None, None, 1, 7, 1000))
+        if not life.takes_batches(queue):
+            max_batch = None
+        listener = Listener(name, neuron, self.speakers, is_plain, max_batch)
         self.lossless = self.lossless and not may_lose(queue)
         listener.offered_before = books.handed_to_reactants(life, neuron)
         await life.listen(listener, queue)

@@ -127,9 +127,20 @@ class Life:
         await self.place.__aenter__()
 
     async def listen(self, listener: Listener, queue: Queue | None) -> None:
-        await self.place.react(listener.neuron, [listener.reactant], queue=queue)
         listener.queue = self.receive_queue if queue is None else queue
+        if listener.max_batch is None:
+            await self.place.react(listener.neuron, [listener.reactant], queue=queue)
+        else:
+            assert self.plexus is not None
+            self.plexus.on(listener.neuron, batch=True, max_batch=listener.max_batch, queue=queue)(
+                listener.reactant
+            )
         self.listeners.append(listener)
+
+    def takes_batches(self, queue: Queue | None) -> bool:
+        """Only plexuses have batches, and queues of single messages are not for them."""
+        bounds = self.receive_queue if queue is None else queue
+        return self.plexus is not None and (bounds is None or bounds.policy != "latest")
 
     async def stop_listening(self, listener: Listener) -> None:
         self.listeners.remove(listener)

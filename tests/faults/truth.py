@@ -143,8 +143,17 @@ class Speaker:
 class Listener:
     """A reactant that checks each item as it comes; it can be paused, and told to raise."""
 
-    def __init__(self, name: str, neuron: Neuron[Item], speakers: dict[int, Speaker], is_plain: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        neuron: Neuron[Item],
+        speakers: dict[int, Speaker],
+        is_plain: bool,
+        max_batch: int | None = None,
+    ) -> None:
         self.name = name
+        # None: one at a time.
+        self.max_batch = max_batch
         self.neuron = neuron
         self._speakers = speakers
         self._last: dict[int, int] = {}
@@ -162,7 +171,9 @@ class Listener:
         self.untrue: list[str] = []
         self._gate: asyncio.Event | None = None
         # A plain function cannot wait, so it cannot be paused.
-        self.reactant: Callable[[Item], Any] = self.take if is_plain else self._waiting
+        self.reactant: Callable[[Any], Any] = self.take if is_plain else self._waiting
+        if max_batch is not None:
+            self.reactant = self._take_batch if is_plain else self._waiting_batch
         self.is_plain = is_plain
 
     def pause(self) -> None:
@@ -193,6 +204,27 @@ class Listener:
             raise
         self._end()
 
+    def _take_batch(self, batch: list[Item]) -> None:
+        self._begin_batch(batch)
+        self._end(len(batch))
+
+    async def _waiting_batch(self, batch: list[Item]) -> None:
+        self._begin_batch(batch)
+        try:
+            while self._gate is not None:
+                await self._gate.wait()
+        except BaseException:
+            self.interrupted += len(batch)
+            raise
+        self._end(len(batch))
+
+    def _begin_batch(self, batch: list[Item]) -> None:
+        assert self.max_batch is not None
+        if not 1 <= len(batch) <= self.max_batch:
+            self._complain(f"gets {len(batch)} items at once, and wants at most {self.max_batch}")
+        for data in batch:
+            self._begin(data)
+
     def _begin(self, data: Item) -> None:
         self.begun += 1
         speaker = self._speakers.get(data.speaker)
@@ -209,12 +241,12 @@ class Listener:
         self._last[data.speaker] = data.n
         self.heard.setdefault(data.speaker, []).append(data.n)
 
-    def _end(self) -> None:
+    def _end(self, count: int = 1) -> None:
         if self.failures_to_come:
             self.failures_to_come -= 1
-            self.raised += 1
+            self.raised += count
             raise Deliberate
-        self.finished += 1
+        self.finished += count
 
     def _complain(self, what: str) -> None:
         self.untrue.append(f"{self.name} {what}")

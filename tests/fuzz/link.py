@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from plexo import (
     Cause,
     GanglionZmqTcpPair,
@@ -31,6 +33,7 @@ from plexo import (
     LinkEventKind,
     Namespace,
     Neuron,
+    NumpyCodec,
     Plexus,
     Queue,
 )
@@ -65,6 +68,7 @@ MAX_FRAME_BYTES = 300_000
 BURST_BYTES = 40_000
 BURST_REPEATS = 100
 MAX_ANSWERS = 100
+MAX_KEPT = 20
 # Messages that no neuron counts.
 STRANGE = (Cause.UNKNOWN_TOPIC, Cause.MALFORMED)
 SESSION = bytes(range(16))
@@ -79,6 +83,13 @@ TURNS = 3
 OWN = "a reactant's own"
 
 pickled = Neuron(dict, Namespace("org.brewery.sake"), PickleCodec())
+# Small records, so that many are in a burst; a topic that begins as the other does.
+sample: Neuron[Any] = Neuron(
+    np.ndarray, Namespace("org.brewery.sake"), NumpyCodec("<u4", (3,)), type_name_alias="Sample"
+)
+longer: Neuron[Any] = Neuron(np.ndarray, Namespace(sample.name), NumpyCodec("<u4", ()), type_name_alias="L")
+MAX_BATCH = 5
+RING_RECORDS = 7
 _numbers = itertools.count()
 _secret: dict[str, float] = {"good": 0.0}
 
@@ -128,6 +139,8 @@ class Attack:
         self.heard: list[Any] = []
         self.closed_by_reactant = False
         self.answers = 0
+        self.rings: list[Any] = []
+        self.kept: list[tuple[Any, Any]] = []
         self.events: list[LinkEvent] = []
         self.servers: list[socket.socket] = []
         self.peer: socket.socket | None = None
@@ -162,8 +175,10 @@ class Attack:
         self.ganglion.on_link_event(self.events.append)
 
     async def react(self) -> None:
-        for neuron in (tick, blob, reading, pickled):
+        for neuron in (tick, blob, reading, pickled, sample, longer):
             await self.top.adapt(neuron)
+        if self.in_plexus:
+            self.react_to_records()
         for neuron, behaviour in zip((tick, blob), self.behaviours, strict=True):
             reactant = self.reactant(neuron, behaviour)
             if reactant is not None:
@@ -175,7 +190,43 @@ class Attack:
         if self.kind in (PAIR_BOUND, PAIR_CONNECTING):
             self.top.respond(tick, blob)(self.reactant(tick, self.behaviours[1]) or self.note)
 
-    def reactant(self, neuron: Neuron[Any], behaviour: int) -> Callable[[Any], Any] | None:
+    def react_to_records(self) -> None:
+        """Both in batches and collected; with every other behaviour decoded for an ordinary reactant beside them."""
+        queue = (
+            Queue(self.policies[0], RECEIVE_QUEUE)
+            if self.small_queues and "latest" not in self.policies
+            else None
+        )
+        for neuron, behaviour in zip((sample, longer), self.behaviours, strict=True):
+            reactant = self.reactant(neuron, behaviour, self.kept_batch)
+            if reactant is not None:
+                self.top.on(
+                    neuron, batch=True, max_batch=MAX_BATCH, queue=queue or Queue("block", 4 * MAX_BATCH)
+                )(reactant)
+            self.rings.append(self.top.collect(neuron, RING_RECORDS))
+        if self.behaviours[1] & 1:
+            self.top.on(longer)(self.note)
+
+    def kept_batch(self, batch: Any) -> None:
+        """Some are kept, and must not change."""
+        assert 1 <= len(batch) <= MAX_BATCH, batch
+        if len(self.kept) < MAX_KEPT:
+            self.kept.append((batch, batch.copy()))
+
+    def check_records(self) -> None:
+        for ring in self.rings:
+            newest = ring.last(RING_RECORDS)
+            if len(self.kept) < MAX_KEPT:
+                self.kept.append((newest, newest.copy()))
+            waiting = len(ring)
+            assert waiting <= RING_RECORDS
+            if waiting & 1:
+                assert (ring.drain() == newest[len(newest) - waiting :]).all()
+        assert all((array == before).all() for array, before in self.kept)
+
+    def reactant(
+        self, neuron: Neuron[Any], behaviour: int, note: Callable[[Any], Any] | None = None
+    ) -> Callable[[Any], Any] | None:
         async def suspends(data: Any) -> None:
             await self.gate.wait()
 
@@ -189,9 +240,10 @@ class Attack:
         async def answers(data: Any) -> None:
             # A pair whose peer does not read makes it wait; it ends with the ganglion then. In a plexus it hears
             # itself, and would go on for ever.
-            self.answers += 1
-            if self.answers < MAX_ANSWERS:
-                await self.top.transmit(data, neuron)
+            for one in data if note is not None else (data,):
+                self.answers += 1
+                if self.answers < MAX_ANSWERS:
+                    await self.top.transmit(one, neuron)
 
         def raises(data: Any) -> None:
             raise ValueError(OWN)
@@ -200,7 +252,9 @@ class Attack:
             self.closed_by_reactant = True
             self.top.close()
 
-        return (None, self.note, raises, suspends_and_raises, suspends, leaves, answers, closes)[behaviour]
+        return (None, note or self.note, raises, suspends_and_raises, suspends, leaves, answers, closes)[
+            behaviour
+        ]
 
     def note(self, data: Any) -> Any:
         """As a responder, too: the wrong answer to every other question."""
@@ -321,12 +375,16 @@ class Attack:
 
     def check_limits(self) -> None:
         self.check_books()
+        self.check_records()
         for stats in (self.ganglion.stats(), self.top.stats()):
             if self.small_queues:
                 # One more is with the reactant, and a local sender waits until its reactants have finished.
                 most = RECEIVE_QUEUE + 1 + len(self.sending)
-                for neuron in stats.neurons.values():
-                    assert all(each.book.queued <= most for each in neuron.reactants), neuron
+                for name, neuron in stats.neurons.items():
+                    batches = (
+                        MAX_BATCH + RING_RECORDS if "latest" not in self.policies else 5 * MAX_BATCH
+                    ) * (name in (sample.name, longer.name))
+                    assert all(each.book.queued <= most + batches for each in neuron.reactants), neuron
         if self.small_queues:
             for link in self.ganglion.stats().links:
                 assert link.queued_bytes <= SEND_QUEUE_BYTES + LARGEST_SENT + MAX_UNREAD_ANSWER_BYTES, link
@@ -388,6 +446,10 @@ class Attack:
             server.close()
         await self.top.aclose()
         self.gate.set()
+        self.check_records()
+        for ring in self.rings:
+            ring.drain()
+            ring.close()
         await self.turns(2)
         for task in self.sending:
             task.cancel()

@@ -17,7 +17,7 @@ from plexo._proto.delivery import (
     encode_settle,
 )
 from plexo._proto.zmtp import encode_cancel, encode_frame, encode_ping, encode_subscribe
-from tests.fuzz.link import PAIR_BOUND, PEER_TYPES, PUBLISHER, SUBSCRIBER, pickled
+from tests.fuzz.link import PAIR_BOUND, PEER_TYPES, PUBLISHER, SUBSCRIBER, longer, pickled, sample
 from tests.support import GREETING, Blob, Reading, Tick, blob, frame, reading, ready, tick
 
 _TICK = build_envelope(tick.topic, tick.encode(Tick(5)))
@@ -29,7 +29,8 @@ WORDS = (
     *DELIVERY_WORDS,
     encode_deliver(1, 1, _TICK), encode_ask(1, _TICK), encode_settle(1, Done()), encode_settle(1, Refused("full")),
     GREETING, ready(b"PAIR"), ready(b"SUB"), ready(b"PUB"), b"\x04\x09\x05ERROR", b"\x04\x06\x04PING\0",
-    tick.topic, blob.topic, reading.topic, pickled.topic, frame(tick.topic, 1), frame(_TICK),
+    tick.topic, blob.topic, reading.topic, pickled.topic, sample.topic, longer.topic,
+    frame(tick.topic, 1), frame(_TICK),
     b"\x02\0\0\0\0\0\x01", b"\x02\0\0\0\0\0\0", b"\x01", b"\x01\x01\x00",
     encode_subscribe(b"", (3, 1)), encode_cancel(b"", (3, 1)),
 )  # fmt: skip
@@ -39,6 +40,14 @@ PAYLOADS = (
     (pickled, b"}."), (tick, b"\xc1"), (pickled, b"cos\nsys\ntem\n."),
 )  # fmt: skip
 BODIES = [build_envelope(neuron.topic, payload) for neuron, payload in PAYLOADS]
+RECORDS = ((sample, bytes(range(12))), (longer, b"1234"), (sample, bytes(11)))
+RUNS = [
+    [build(neuron, payload) for neuron, payload in RECORDS for _ in range(7)]
+    for build in (
+        lambda neuron, payload: frame(build_envelope(neuron.topic, payload)),
+        lambda neuron, payload: frame(neuron.topic, 1) + frame(payload),
+    )
+]
 ASKING = encode_ping(10, b"c") + encode_frame(b"\x04JOINx", command=True)
 WANTING = b"".join(
     (
@@ -84,6 +93,14 @@ def seeds() -> Iterable[bytes]:
         header = _header(behaviour & 1, True, behaviour * 9, plan, 16 * (behaviour >> 1 & 1))
         yield header + DELIVERED[:900]
         yield header + b"\0\x02aa\0\x07bbbbbbb\0\x02cc\0\x07ddddddd" + SETTLED
+    for behaviour in range(8):
+        for kind, run in ((PAIR_BOUND, RUNS[0]), (SUBSCRIBER, RUNS[1])):
+            # In a plexus, where there are batches; whole, in pieces, and many times.
+            stream = b"".join([*run[:7], ASKING, *run[7:]])
+            yield (
+                _header(kind, True, behaviour * 9, b"\xff\x5f\x6a\xf4\x2a", 16 | (behaviour & 1) << 5)
+                + stream
+            )
     big = b"\x02" + (70_000).to_bytes(8, "big")
     yield _header(PAIR_BOUND, True, 36, b"\xf0\xf0", 32) + big + bytes(400)
     yield _header(SUBSCRIBER, True, 36, b"\xff\xff", 32) + frame(blob.topic, 1) + big + bytes(900)

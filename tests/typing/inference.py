@@ -12,12 +12,14 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import assert_type
 
 from plexo import (
     Axon,
     Book,
     BytesCodec,
+    Collector,
     GanglionInproc,
     GanglionStats,
     GanglionZmqTcpPair,
@@ -114,6 +116,57 @@ def with_another_neuron(r: Reading, neuron: Neuron[str]) -> None: ...
 
 @plexus.on(reading)  # type: ignore[arg-type]
 def without_arguments() -> None: ...
+
+
+# -- batches -----------------------------------------------------------------------------------------------
+
+samples = Neuron(np.ndarray[Any, Any], "org.brewery.sake", NumpyCodec("<f8", ()), type_name_alias="Sample")
+
+
+@plexus.on(reading, batch=True)
+async def in_lists(batch: list[Reading]) -> None: ...
+
+
+@plexus.on(reading, batch=True, max_batch=100, max_wait_s=0.1, queue="drop_oldest", columns=True)
+def in_columns(batch: dict[str, Any]) -> int:
+    return len(batch)
+
+
+@plexus.on(samples, batch=True)
+def in_arrays(batch: NDArray[Any]) -> None: ...
+
+
+@plexus.on(reading, batch=True)
+def in_lists_with_neuron(batch: list[Reading], neuron: Neuron[Reading]) -> None: ...
+
+
+@plexus.on(reading, batch=True)  # type: ignore[arg-type]
+def of_other_lists(batch: list[str]) -> None: ...
+
+
+@plexus.on(reading, batch=True)  # type: ignore[arg-type]
+def of_none() -> None: ...
+
+
+assert_type(in_lists, Callable[[list[Reading]], Coroutine[Any, Any, None]])
+assert_type(in_columns, Callable[[dict[str, Any]], int])
+assert_type(in_arrays, Callable[[np.ndarray[Any, Any]], None])
+assert_type(in_lists_with_neuron, Callable[[list[Reading], Neuron[Reading]], None])
+plexus.on(reading, max_batch=3)  # type: ignore[call-overload]
+assert_type(plexus.collect(samples, 100), Collector)
+assert_type(plexus.collect(samples).drain(), NDArray[Any])
+
+
+async def through_a_collector(collector: Collector) -> None:
+    assert_type(collector.last(3), NDArray[Any])
+    assert_type(await collector.arrived(10, timeout_s=1), NDArray[Any])
+    with collector as same:
+        assert_type(same, Collector)
+    async with collector as other:
+        assert_type(other, Collector)
+
+
+# -- functions ---------------------------------------------------------------------------------------------
 
 
 def of_text(line: str) -> None: ...

@@ -37,6 +37,7 @@ PUBLIC = {
     "Cause",
     "Closed",
     "CodecNotFound",
+    "Collector",
     "DeadLetter",
     "DecodeError",
     "EncodeError",
@@ -146,9 +147,9 @@ FLOORS = (
     ),
     ("_fast",),
     ("namespace", "codec", "neuron"),
-    ("dendrite", "transmitter", "synapse"),
-    ("stream", "ganglion"),
-    ("asking", "plexus", "axon"),
+    ("dendrite", "transmitter", "synapse", "batches"),
+    ("stream", "collector", "ganglion"),
+    ("asking", "receiving", "plexus", "axon"),
     ("", "__main__", "cli", "demo"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

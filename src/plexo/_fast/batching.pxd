@@ -21,10 +21,13 @@ cdef class BatchLane(Lane):
     cdef object handle_loop
     # The batch has waited long enough, or as long as its reactant was busy.
     cdef bint due
+    # The cause for which nothing is taken any more: it was removed or closed.
+    cdef object ended
     # Local senders that wait for room.
     cdef object senders
     cdef bint is_full(self) noexcept
-    cdef Py_ssize_t make_room(self, Source source, Py_ssize_t count) except -1
+    cdef Py_ssize_t space(self, size_t size) noexcept
+    cdef Py_ssize_t make_room(self, Source source, Py_ssize_t count, size_t size) except -1
     cdef int keep_records(self, const uint8_t *data, size_t stride, Py_ssize_t count) except -1
     cdef int added(self, TaskPool pool, Source source) except -1
     cdef int arm(self, TaskPool pool) except -1
@@ -32,7 +35,8 @@ cdef class BatchLane(Lane):
     cdef int run(self, TaskPool pool) except -1
     cdef Batch next_batch(self)
     cdef int forget(self, Batch batch) except -1
-    cdef int drop_some(self, object cause, Source source, Py_ssize_t count) except -1
+    cdef int refuse(self, object cause, Source source, Py_ssize_t count) except -1
+    cdef Batch fresh(self)
     cdef Batch lay_down(self)
     cdef int drop_failed(self, Batch batch, object error, object data) except -1
     cdef Completion forget_asked(self, Batch batch)

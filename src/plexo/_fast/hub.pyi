@@ -6,8 +6,8 @@ from typing_extensions import disjoint_base
 
 from plexo._fast.intake import Intake
 from plexo._fast.queues import Queue
-from plexo._fast.slabs import Spares
 from plexo._fast.sending import Outlet, Sending
+from plexo._fast.slabs import Spares
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
 from plexo.ganglion.zmtp import GanglionZmtp

@@ -8,9 +8,9 @@ from plexo._fast.slabs cimport Slab
 cdef class Ring(Inbox):
     cdef object codec
     cdef readonly Py_ssize_t capacity
-    # Records in one slab; slabs, oldest first; one to use next.
+    # Records in one slab; slabs, oldest first, in a list that is replaced and never changed; one to use next.
     cdef Py_ssize_t slab_records
-    cdef object slabs
+    cdef list slabs
     cdef Slab spare
     # Counted since the beginning: the first record of slabs[0], the first that was not drained, and the next to come.
     cdef uint64_t base
@@ -22,6 +22,7 @@ cdef class Ring(Inbox):
     cdef list waiters
     cdef uint64_t least
     cdef int make_place(self) except -1
+    cdef int find_least(self) except -1
     cdef int wake_waiters(self, bint all_of_them) except -1
     cdef list pin(self, uint64_t first, uint64_t last)
     cdef object array(self, list pieces)

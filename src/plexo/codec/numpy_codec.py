@@ -74,8 +74,8 @@ class NumpyCodec(BoundCodec):
     def record_bytes(self) -> int:
         """The size of every message, where all have the same; else 0.
 
-        Such messages are records: batches and `collect` copy them from the network into one array, without decoding each. Not
-        those of a subclass with an `encode` or `decode` of its own.
+        Such messages are records: batches and `collect` copy them from the network into one array, without decoding
+        each. Not those of a subclass with an `encode` or `decode` of its own.
         """
         own = type(self)
         plain = own.encode is BoundCodec.encode and own.decode is BoundCodec.decode
@@ -91,7 +91,7 @@ class NumpyCodec(BoundCodec):
         return flat.reshape(shape) if self._wire_shape else flat
 
     def value_types(self, _type: Any) -> tuple[type, ...]:
-        """For a neuron of arrays that are one element each: elements of other arrays, which are no arrays, are sent too."""
+        """For a neuron of arrays of one element each: elements of other arrays, which are no arrays, are sent too."""
         return (self._numpy.generic,) if self.shape == () and _type is self._numpy.ndarray else ()
 
     def accepts(self, value: Any) -> bool:

@@ -37,6 +37,10 @@ class _DeadLetters:
 DEAD_LETTERS: Any = _DeadLetters()
 
 
+def _who(reactant: object) -> str:
+    return "a stream or collector" if reactant is None else repr(reactant)
+
+
 class GanglionBase(WatchedLinks, LifeCycle):
     """Filters decide which neurons it carries: relevant_neurons (if any are given, only those), ignored_neurons, and
     allowed_codecs (classes; if any are given, only neurons whose codec is of such a class).
@@ -130,10 +134,14 @@ class GanglionBase(WatchedLinks, LifeCycle):
             self._dead_letters.receive(letter)
 
     def _dropping(self, neuron: Neuron[Any], reactant: object, policy: str) -> None:
-        logger.warning("%r: the queue of %r for %s is full; dropping (%s)", self, reactant, neuron, policy)
+        logger.warning(
+            "%r: the queue of %s for %s is full; dropping (%s)", self, _who(reactant), neuron, policy
+        )
 
     def _stopped_dropping(self, neuron: Neuron[Any], reactant: object, count: int) -> None:
-        logger.warning("%r: dropped %d messages of %s before %r; no more now", self, count, neuron, reactant)
+        logger.warning(
+            "%r: dropped %d messages of %s before %s; no more now", self, count, neuron, _who(reactant)
+        )
 
     def _log_dropped(self, neuron: Neuron[Any], count: int) -> None:
         """Received messages that still waited for a reactant when this was closed; they are counted."""

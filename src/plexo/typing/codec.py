@@ -17,6 +17,8 @@ Optional members:
   tell.
 * `takes_views`, where it is true: `decode` is given large payloads as a read-only memoryview of where they were
   received, without a copy. That memory is used again when nothing made of the view is left.
+* `record_bytes` (an int; 0: none) and `from_records(buffer, start, count)`: all messages have this size, and this
+  makes an array over so many of them that lie in `buffer` one behind the other. See docs/batches.md.
 * `value_types(type)` returns classes whose instances a neuron of that type carries beside it, a tuple.
 * `view_of(value)` returns the encoding of a large value as bytes-like memory, one byte per item, which stays as
   it is as long as nobody changes the value; or None. It may be sent from there while the sender waits.

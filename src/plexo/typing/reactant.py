@@ -49,8 +49,8 @@ class ReactantDecorator(Protocol[UnencodedType]):
 
 
 class BatchDecorator(Protocol[UnencodedType]):
-    """What `Plexus.on(..., batch=True)` gives. The function gets a list of values; where the values are arrays of one size,
-    one array; with columns=True a dict of arrays."""
+    """What `Plexus.on(..., batch=True)` gives. The function gets a list of values; where the values are arrays of one
+    size, one array; with columns=True a dict of arrays."""
 
     @overload
     def __call__(
@@ -64,6 +64,10 @@ class BatchDecorator(Protocol[UnencodedType]):
     def __call__(
         self, reactant: Callable[[dict[str, Any]], Result], /
     ) -> Callable[[dict[str, Any]], Result]: ...
+    @overload
+    def __call__(
+        self, reactant: Callable[[list[UnencodedType], Neuron[UnencodedType]], Result], /
+    ) -> Callable[[list[UnencodedType], Neuron[UnencodedType]], Result]: ...
     @overload
     def __call__(
         self, reactant: Callable[[Any, Neuron[UnencodedType]], Result], /
