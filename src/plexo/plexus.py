@@ -291,7 +291,7 @@ class Plexus(Exchange, Receiving):
         the ganglia have against a value, chunk by chunk: 1024 values, fewer where these are more than 1 MiB. Nothing
         of a chunk is sent in which a value is wrong. What local reactants raise is raised at the end of their chunk.
         Every exception, CancelledError too, has an attribute `plexo_sent`: how many values were sent, from the first
-        on; and where it is about one value, `plexo_index`.
+        on (where it has none, this was not begun); and where it is about one value, `plexo_index`.
 
         Raises what `transmit` raises, and TypeError where `values` is text or bytes.
         """

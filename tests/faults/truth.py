@@ -108,7 +108,7 @@ class Speaker:
         try:
             handed_to = await transmit_many(items, self.neuron)
         except (QueueFull, Closed, asyncio.CancelledError) as error:
-            sent = vars(error)["plexo_sent"]
+            sent = vars(error).get("plexo_sent", 0)  # closed before, or never begun: it has none
             self.accepted.update(numbers[:sent])
             if isinstance(error, QueueFull):
                 self.rejected.update(numbers[sent:])
