@@ -139,8 +139,10 @@ class Life:
 
     def takes_batches(self, queue: Queue | None) -> bool:
         """Only plexuses have batches, and queues of single messages are not for them."""
+        if self.plexus is None:
+            return False
         bounds = self.receive_queue if queue is None else queue
-        return self.plexus is not None and (bounds is None or bounds.policy != "latest")
+        return bounds is None or bounds.policy != "latest"
 
     async def stop_listening(self, listener: Listener) -> None:
         self.listeners.remove(listener)

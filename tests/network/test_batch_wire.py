@@ -101,7 +101,9 @@ def streams(draw: Any) -> tuple[str, bytes]:
     kind = draw(st.sampled_from(KINDS))
     rng = random.Random(draw(st.integers(0, 2**32)))
     wire = b""
-    for what in draw(st.lists(st.sampled_from(["run"] * 4 + ["longer"] * 2 + SPECIAL), max_size=10)):
+    for what in draw(
+        st.lists(st.sampled_from(["run"] * 4 + ["longer"] * 2 + SPECIAL), min_size=3, max_size=12)
+    ):
         count = rng.choice([1, 2, 7, 8, 20])
         if what == "run":
             wire += sent(kind, records(count, rng.randrange(1000)))
@@ -138,7 +140,7 @@ def special(kind: str, what: str, rng: random.Random) -> bytes:
     return long if kind == "pair" else frame(sample.topic, 1) + long
 
 
-@given(streams(), st.lists(st.integers(1, 200), max_size=30))
+@given(streams(), st.lists(st.integers(1, 120), min_size=8, max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_any_stream_in_any_pieces_gives_what_the_slow_path_gives(
     stream: tuple[str, bytes], sizes: list[int]

@@ -252,6 +252,26 @@ def test_waiting_is_not_over_early_because_a_batch_was_full_meanwhile() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_uvloop(kind: str) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    batches: list[Any] = []
+
+    async def main() -> None:
+        async with stranger(kind, lambda plexus: plexus.on(sample, batch=True)(batches.append)) as (_, peer):
+            for n in range(20):
+                await peer.send(sent(kind, records(500, 500 * n)))
+                await until(lambda n=n: sum(map(len, batches)) == 500 * n + 500)
+
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(main(), 20))
+    finally:
+        loop.close()
+    assert (joined(batches) == records(10_000)).all()
+    assert len(batches) <= 60
+
+
 # -- beside others -----------------------------------------------------------------------------------------
 
 
