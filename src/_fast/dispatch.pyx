@@ -21,7 +21,7 @@ from plexo._fast.completion cimport Completion, Place, Source, Target, raise_err
 from plexo._fast.inbox cimport Inbox
 from plexo._fast.lanes cimport Lane
 from plexo._fast.queues cimport Queue
-from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
+from plexo._fast.tasks cimport TaskPool, running_pool
 from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES
 from plexo.statistics import Cause, ReactantStats
 
@@ -151,7 +151,6 @@ cdef class Fanout(Place):
         """A local message: None when every reactant is done, else an awaitable. Raises what they raise."""
         cdef Completion completion
         cdef Target target
-        cdef TaskPool pool = None
         if self.count == 1 and type(self.targets[0]) is Lane:
             return (<Lane>self.targets[0]).deliver(data, reaction_id)
         if self.count == 0:
@@ -159,9 +158,7 @@ cdef class Fanout(Place):
         completion = Completion.__new__(Completion)
         completion.waiting = self.count
         completion.targets = self.targets
-        if running_loop() is not None:
-            pool = current_pool()
-        return self.deliver_all(data, reaction_id, completion, pool)
+        return self.deliver_all(data, reaction_id, completion, running_pool())
 
     cdef object deliver_all(self, object data, object reaction_id, Completion completion, TaskPool pool):
         cdef Target target
@@ -187,7 +184,6 @@ cdef class Fanout(Place):
     cdef int deliver_now(self, object data, object reaction_id) except -1:
         """A local message that nobody waits for (see Lane.deliver_now); the caller has asked `refuses`."""
         cdef Completion completion
-        cdef TaskPool pool = None
         if self.count == 1 and type(self.targets[0]) is Lane:
             return (<Lane>self.targets[0]).deliver_now(data, reaction_id)
         if self.count == 0:
@@ -195,9 +191,7 @@ cdef class Fanout(Place):
         completion = Completion.__new__(Completion)
         completion.waiting = self.count
         completion.place = self
-        if running_loop() is not None:
-            pool = current_pool()
-        self.deliver_all(data, reaction_id, completion, pool)
+        self.deliver_all(data, reaction_id, completion, running_pool())
         # From here on nobody looks at the errors: what still runs reports its own.
         completion.detached = True
         return 0
@@ -255,11 +249,10 @@ cdef class Fanout(Place):
 
     def receive(self, data, reaction_id=None, Source source=None):
         """`post` for Python callers: nobody waits, errors are reported."""
-        cdef TaskPool pool = None
-        if running_loop() is None:
+        cdef TaskPool pool = running_pool()
+        if pool is None:
             self.post(data, reaction_id, None, None, source, None)
             return
-        pool = current_pool()
         entered, previous = pool.entered, pool.previous
         pool.entered = None
         try:

@@ -16,7 +16,7 @@ from plexo._fast.load cimport Load
 from plexo._fast.queues cimport Queue
 from plexo._fast.slabs cimport Slab
 from plexo._fast.dispatch import DEFAULT_QUEUE
-from plexo._fast.tasks cimport TaskPool, current_pool, running_loop
+from plexo._fast.tasks cimport TaskPool, running_pool
 from plexo.statistics import Cause, NeuronStats
 
 cdef extern from "Python.h":
@@ -191,7 +191,7 @@ cdef class Synapse:
 
     def receive_payload(self, payload):
         """For ganglia written in Python: a payload arrived for this neuron."""
-        cdef TaskPool pool = current_pool() if running_loop() is not None else None
+        cdef TaskPool pool = running_pool()
         try:
             self.receive_bytes(payload, None, pool, None)
         finally:

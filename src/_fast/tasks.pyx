@@ -24,6 +24,9 @@ cdef extern from "Python.h":
 cdef object _get_running_loop = asyncio._get_running_loop
 cdef object _register_task = asyncio_tasks._register_task
 cdef object _unregister_task = asyncio_tasks._unregister_task
+cdef object _current_task = asyncio_tasks.current_task
+cdef object _enter_task = asyncio_tasks._enter_task
+cdef object _leave_task = asyncio_tasks._leave_task
 cdef object Task = asyncio.Task
 cdef object _swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
 
@@ -38,11 +41,11 @@ cdef object _swap(object loop, object task):
     """Make `task` (or None) the current task of `loop`; return the one before."""
     if _swap_current_task is not None:
         return _swap_current_task(loop, task)
-    previous = asyncio_tasks.current_task(loop)
+    previous = _current_task(loop)
     if previous is not None:
-        asyncio_tasks._leave_task(loop, previous)
+        _leave_task(loop, previous)
     if task is not None:
-        asyncio_tasks._enter_task(loop, task)
+        _enter_task(loop, task)
     return previous
 
 
@@ -324,10 +327,15 @@ cdef TaskPool current_pool():
     return pool_of(loop)
 
 
+cdef TaskPool running_pool():
+    """The pool of the loop that runs in this thread, or None. Asking is a system call up to Python 3.11: once is enough."""
+    loop = _get_running_loop()
+    return None if loop is None else pool_of(loop)
+
+
 cdef int finish_current() except -1:
-    if running_loop() is not None:
-        current_pool().finish()
-    return 0
+    cdef TaskPool pool = running_pool()
+    return 0 if pool is None else pool.finish()
 
 
 cdef TaskPool drive_alone(Work work, object coroutine):

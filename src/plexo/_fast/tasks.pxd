@@ -52,6 +52,7 @@ cdef class TaskPool:
 
 cdef TaskPool pool_of(object loop)
 cdef TaskPool current_pool()
+cdef TaskPool running_pool()
 cdef int finish_current() except -1
 cdef TaskPool drive_alone(Work work, object coroutine)
 cdef object as_coroutine(object result)
