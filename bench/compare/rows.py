@@ -226,6 +226,7 @@ def _round_trips(key: str, title: str, amount: Count, slow: Count, notes: Sequen
         [
             ours(PLEXO, key, amount),
             ours("plexo, uvloop", key, amount, "uvloop"),
+            ours("plexo, uvloop, busy poll", key, amount, "busy"),
             rival("floor: raw asyncio add_reader", "floor", key, amount),
             rival("floor: C, blocking", "floors", key, amount),
             rival("Rust zmq + capnp", "rust", key, amount, "capnp"),

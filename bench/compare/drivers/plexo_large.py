@@ -15,9 +15,10 @@ from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, NumpyCodec, 
 
 SCRIPT = str(Path(__file__).with_name("plexo_driver.py"))
 READY_S = 30.0
-# In user space, by reading the code. Both encode with tobytes(); large frames are received in their place, and
-# there the payload of a pair is taken out of its envelope.
-COPIES = {"pair": "1 + 1", "pubsub": "1 + 0"}
+# In user space, by reading the code. A pair sends from where the array lies while its sender waits (and copies only
+# what a slow link would hold up), publish/subscribe encodes with tobytes(). Both decode a view of where the frame
+# was received.
+COPIES = {"pair": "0 + 0", "pubsub": "1 + 0"}
 
 
 def _array() -> Neuron[Any]:

@@ -32,6 +32,7 @@ from plexo_samples import (
     loop_of,
     need_batches,
     neurons,
+    polling,
     reading,
     seen,
     values,
@@ -121,7 +122,7 @@ async def _rtt(count: int, style: str) -> None:
     answered: asyncio.Future[None] = running.create_future()
     got = checksum = 0
     times: list[float] = []
-    async with Plexus([ganglion := GanglionZmqTcpPair(HOST, 0)]) as plexus:
+    async with Plexus([ganglion := GanglionZmqTcpPair(HOST, 0, **polling(style))]) as plexus:
         peer = Far(SCRIPT, "rtt-peer", ganglion.port, warm + count, style)
 
         @plexus.on(echo)
@@ -149,14 +150,14 @@ async def _rtt(count: int, style: str) -> None:
 
 
 def rtt_peer(port: int, count: int, style: str = "async") -> None:
-    run(_rtt_peer(port, count), loop_of(style))
+    run(_rtt_peer(port, count, style), loop_of(style))
 
 
-async def _rtt_peer(port: int, count: int) -> None:
+async def _rtt_peer(port: int, count: int, style: str) -> None:
     answered, warm = 0, warm_up_in(count)
     done = asyncio.Event()
     phase = Phase()
-    async with Plexus([GanglionZmqTcpPair(peer=(HOST, port))]) as plexus:
+    async with Plexus([GanglionZmqTcpPair(peer=(HOST, port), **polling(style))]) as plexus:
         await plexus.adapt(echo)
 
         @plexus.on(reading)
@@ -180,7 +181,7 @@ def rttload(seconds: float, style: str = "async") -> None:
 
 async def _rttload(seconds: float, style: str) -> None:
     load = Load(seconds, values(64))
-    async with Plexus([ganglion := GanglionZmqTcpPair(HOST, 0)]) as plexus:
+    async with Plexus([ganglion := GanglionZmqTcpPair(HOST, 0, **polling(style))]) as plexus:
         peer = Far(SCRIPT, "rttload-peer", ganglion.port, style)
 
         @plexus.on(echo)
@@ -199,12 +200,12 @@ async def _rttload(seconds: float, style: str) -> None:
 
 
 def rttload_peer(port: int, style: str = "async") -> None:
-    run(_rttload_peer(port), loop_of(style))
+    run(_rttload_peer(port, style), loop_of(style))
 
 
-async def _rttload_peer(port: int) -> None:
+async def _rttload_peer(port: int, style: str) -> None:
     done = asyncio.Event()
-    async with Plexus([GanglionZmqTcpPair(peer=(HOST, port))]) as plexus:
+    async with Plexus([GanglionZmqTcpPair(peer=(HOST, port), **polling(style))]) as plexus:
         await plexus.adapt(echo)
 
         @plexus.on(reading)

@@ -53,7 +53,12 @@ def chunks(messages: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
 
 
 def loop_of(style: str) -> str:
-    return "uvloop" if style == "uvloop" else "asyncio"
+    return "uvloop" if style in ("uvloop", "busy") else "asyncio"
+
+
+def polling(style: str) -> dict[str, float]:
+    """Arguments of ganglia: in style `busy` their loops do not sleep between messages."""
+    return {"busy_poll_s": 0.001} if style == "busy" else {}
 
 
 def need(there: bool) -> None:
