@@ -34,7 +34,7 @@ cdef enum:
 cdef double TURN_S = 500e-6
 
 
-cdef class Batch:
+cdef class Outgoing:
     """The values of one `transmit_many`, all of one neuron, and how far they have come.
 
     Raises TypeError for what is no iterable, or text or bytes, whose items nobody means; WrongType and what the codec
@@ -272,7 +272,7 @@ def refuse_text(values):
 
 
 def first_of(values):
-    """The first of `values`, and an iterable of all of them; (None, None) where there are none. TypeError as Batch."""
+    """The first of `values`, and an iterable of all of them; (None, None) where there are none. TypeError as Outgoing."""
     refuse_text(values)
     if isinstance(values, (list, tuple)) or hasattr(values, "__array__"):
         return (values[0], values) if len(values) else (None, None)
@@ -282,7 +282,7 @@ def first_of(values):
     return None, None
 
 
-async def give(Batch batch, Fanout local):
+async def give(Outgoing batch, Fanout local):
     """The chunk to local reactants, one value after the other; what they raise is kept in `errors`."""
     cdef Py_ssize_t i
     for i in range(batch.load.count):
@@ -299,7 +299,7 @@ async def give(Batch batch, Fanout local):
             batch.began = monotonic()
 
 
-async def give_tracked(Batch batch, Route route, bint encoded):
+async def give_tracked(Outgoing batch, Route route, bint encoded):
     """The chunk by way of internal ganglia: each value remembers where it has been."""
     cdef Py_ssize_t i
     for i in range(batch.load.count):
@@ -319,7 +319,7 @@ async def give_tracked(Batch batch, Route route, bint encoded):
     batch.accepted = batch.load.count
 
 
-async def finish(Batch batch, list rests):
+async def finish(Outgoing batch, list rests):
     """What the ganglia had no room for, or let the event loop have a turn after."""
     cdef Rest rest
     for rest in rests:
@@ -331,7 +331,7 @@ async def finish(Batch batch, list rests):
                 batch.offer(rest)
 
 
-async def send_chunk(Batch batch, Route route, tuple outside, Fanout local):
+async def send_chunk(Outgoing batch, Route route, tuple outside, Fanout local):
     """One chunk everywhere. A sender that is cancelled withdraws what was not accepted."""
     cdef Rest rest
     cdef list rests = []
@@ -352,7 +352,7 @@ async def send_chunk(Batch batch, Route route, tuple outside, Fanout local):
         raise
 
 
-async def send_batch(Batch batch, Route route, Synapse synapse, Fanout local):
+async def send_outgoing(Outgoing batch, Route route, Synapse synapse, Fanout local):
     """Send all of `batch` on a route, on one synapse, or to local reactants alone; to how many it went, in all.
 
     Whatever is raised gets the attribute `plexo_sent`: how many values, from the first on, were sent.

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from plexo._fast.completion import Source, Target
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
-from plexo._fast.outgoing import Batch, first_of, send_batch
+from plexo._fast.outgoing import Outgoing, first_of, send_outgoing
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.route import Exchange, Route
 from plexo._fast.synapse import Synapse
@@ -303,7 +303,7 @@ class Plexus(Exchange, Receiving):
                 return 0
             values = some
         route = self._find_route(first, neuron)
-        return await send_batch(Batch(values, route.neuron), route, None, None)
+        return await send_outgoing(Outgoing(values, route.neuron), route, None, None)
 
     def _enter(self, data: object, neuron: Neuron[Any], reaction_id: UUID | None) -> Awaitable[None] | None:
         """Another plexus sends through here."""

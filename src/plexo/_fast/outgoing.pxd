@@ -3,7 +3,7 @@ from plexo._fast.load cimport Load
 from plexo._fast.synapse cimport Synapse
 
 
-cdef class Batch:
+cdef class Outgoing:
     cdef readonly object neuron
     # Values in the chunks before the present one, and of this one those that every external ganglion has accepted.
     cdef Py_ssize_t before

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
-from plexo._fast.outgoing import Batch, send_batch
+from plexo._fast.outgoing import Outgoing, send_outgoing
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.topics import TopicTable
@@ -203,7 +203,7 @@ class GanglionExternalBase(GanglionBase):
     async def transmit_many(self, values: Values[T], neuron: Neuron[T]) -> int:
         """Encode and send every one of `values`, in order; see `Plexus.transmit_many`."""
         synapse = self._find(neuron)
-        return await send_batch(Batch(values, neuron), None, synapse, None)
+        return await send_outgoing(Outgoing(values, neuron), None, synapse, None)
 
     async def transmit_encoded(
         self, data: EncodedType, neuron: Neuron[Any], reaction_id: UUID | None = None

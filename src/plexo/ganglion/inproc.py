@@ -10,7 +10,7 @@ from uuid import UUID
 
 from plexo._fast.completion import Source
 from plexo._fast.dispatch import DEFAULT_QUEUE, Fanout
-from plexo._fast.outgoing import Batch, send_batch
+from plexo._fast.outgoing import Outgoing, send_outgoing
 from plexo._fast.queues import Queue, as_queue
 from plexo.dendrite import add_all
 from plexo.exceptions import TransmitterNotFound
@@ -100,7 +100,7 @@ class GanglionInproc(GanglionBase):
     async def transmit_many(self, values: Values[T], neuron: Neuron[T]) -> int:
         """Give every one of `values`, in order, to every reactant; see `Plexus.transmit_many`."""
         synapse = self._find(neuron)
-        return await send_batch(Batch(values, neuron), None, None, synapse.fanout)
+        return await send_outgoing(Outgoing(values, neuron), None, None, synapse.fanout)
 
     def stats(self) -> GanglionStats:
         """A snapshot of the books; see GanglionStats. Safe from any thread."""
