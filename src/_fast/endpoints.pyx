@@ -340,7 +340,9 @@ cdef class PubSynapse(WireSynapse):
         return len(self.subscribers)
 
     cpdef bint wanted_outside(self):
-        self.hub.here()
+        if len(self.subscribers) == 0:
+            # Sockets that an earlier event loop left alone may have something to say. Otherwise `send` looks.
+            self.hub.here()
         return len(self.subscribers) > 0
 
     cdef bint publish(self, bytes payload, object data, bint forwarded) except -1:

@@ -19,6 +19,7 @@ from plexo._fast.slabs cimport Spares
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
 from plexo._fast.topics cimport TopicTable
+from plexo._fast.vigil cimport Vigil
 from plexo._fast.wake cimport call_in, monotonic
 from plexo.statistics import LinkStats
 
@@ -33,25 +34,25 @@ cdef enum:
 # than they do, so the flush is not sooner, and the loop gets its turn with it.
 cdef double FLUSH_AGE_S = 1e-3
 # How long senders in a tight loop go on without letting the event loop have a turn: some dozens of what a turn costs.
-cdef double TURN_S = 500e-6
+cdef double TURN_S = 1e-3
 # Where a ganglion has sent nothing for so long, its next message is flushed before the end of the turn. Asked of the ganglion,
 # not of the link: with many subscribers each link has gaps like that in the middle of a burst.
 cdef double QUIET_S = 20e-6
 # How long a look at the running event loop holds good on one thread. Python up to 3.11 makes a system call for it; no
 # loop ends and lets another one run in so short a time.
-cdef double LOOP_CHECK_S = 5e-6
+cdef double LOOP_CHECK_S = 20e-6
 
 
 cdef class Hub(Sending):
     """What the links of one ganglion share: topics, event loop, receive buffer, limits, and who waits to send."""
 
-    def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, Queue send_queue, double busy_poll_s=0):
+    def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, Queue send_queue, double busy_poll_s=-1):
         self.owner = owner
         self.topics = topics
         self.is_pair = is_pair
         self.max_frame_bytes = max_frame_bytes
         self.send_queue = send_queue
-        self.busy_poll_s = busy_poll_s
+        self.vigil = Vigil.__new__(Vigil, busy_poll_s)
         self.tally = owner._tally
         self.backlog = Waiting.__new__(Waiting, send_queue)
         self.dirty = []
@@ -87,9 +88,7 @@ cdef class Hub(Sending):
         if self.flush_handle is not None:
             self.flush_handle.cancel()
             self.flush_handle = None
-        if self.awake_handle is not None:
-            self.awake_handle.cancel()
-            self.awake_handle = None
+        self.vigil.end()
         # What they hold is sent when they are started again; a list left here would keep the next flush from its turn.
         for link in self.dirty:
             link.is_dirty = False
@@ -137,7 +136,7 @@ cdef class Hub(Sending):
         self.links = []
         self.dirty = []
         self.pair_link = None
-        self.loop = self.pool = self.flush_handle = self.awake_handle = None
+        self.loop = self.pool = self.flush_handle = None
         self.seen_at = 0
         self.waiting = deque()
 
@@ -165,8 +164,7 @@ cdef class Hub(Sending):
         True where the event loop should have a turn now: a full buffer went out, or it had none for long.
         """
         cdef double now = self.now
-        if self.busy_poll_s > 0:
-            self.stay_awake(now)
+        self.vigil.sent(now, self.loop)
         if link.outbox.queued_bytes >= FLUSH_BYTES and not link.writing:
             link.flush()
             return True
@@ -191,31 +189,18 @@ cdef class Hub(Sending):
         self.dirty.append(link)
         return False
 
+    cdef int begin_turn(self) except -1:
+        """The event loop, or the receive thread, says that something came."""
+        self.scratch_in_use = True
+        return self.vigil.received(monotonic(), self.loop)
+
     cdef int end_turn(self, TaskPool pool) except -1:
-        """What came to a reader of the event loop is worked off; `pool` is the one that there was when it began."""
+        """It is worked off; `pool` is the one that there was at `begin_turn`."""
         self.scratch_in_use = False
         pool.finish()
         if self.dirty:
             self.flush_all()
-        if self.busy_poll_s > 0:
-            self.stay_awake(monotonic())
         return 0
-
-    cdef int stay_awake(self, double now) except -1:
-        """A message came or went: let the event loop look for the next without sleeping, for a while.
-
-        To be woken costs more than everything else about a lone message. Only a turn of the loop is asked for, again and
-        again, so that whatever else it serves gets its turns too.
-        """
-        self.awake_until = now + self.busy_poll_s
-        if self.awake_handle is None and self.loop is not None:
-            self.awake_handle = self.loop.call_soon(self.be_awake)
-        return 0
-
-    def be_awake(self):
-        self.awake_handle = None
-        if self.loop is not None and monotonic() < self.awake_until:
-            self.awake_handle = self.loop.call_soon(self.be_awake)
 
     cdef bint turn_is_over(self) noexcept:
         """Whether senders have held up the event loop for long enough (the caller has set `now`)."""

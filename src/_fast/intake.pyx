@@ -99,7 +99,7 @@ cdef class Intake:
         cdef int turn
         if pump is None or hub.loop is None or hub.scratch_in_use:
             return
-        hub.scratch_in_use = True
+        hub.begin_turn()
         try:
             for turn in range(BLOCKS_PER_TURN):
                 block = pump.take()

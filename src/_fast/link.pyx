@@ -81,7 +81,7 @@ cdef class Link(Line):
         cdef TaskPool pool = hub.pool
         if not self.open or self.blocked or hub.loop is None or hub.scratch_in_use:
             return
-        hub.scratch_in_use = True
+        hub.begin_turn()
         try:
             self.read_all()
         except OSError as error:

@@ -4,6 +4,7 @@ from plexo._fast.sending cimport Outlet, Sending
 from plexo._fast.slabs cimport Spares
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool
+from plexo._fast.vigil cimport Vigil
 
 cdef enum:
     SCRATCH_BYTES = 262144
@@ -21,10 +22,7 @@ cdef class Hub(Sending):
     cdef readonly uint64_t max_frame_bytes
     cdef list dirty
     cdef object flush_handle
-    # For so long after its last message the event loop does not sleep, see `stay_awake`.
-    cdef double busy_poll_s
-    cdef double awake_until
-    cdef object awake_handle
+    cdef readonly Vigil vigil
     cdef double dirty_since
     # When a sender last let the event loop have a turn.
     cdef double turn
@@ -46,8 +44,8 @@ cdef class Hub(Sending):
     cdef bint touch(self, Line link) except -1
     cdef bint turn_is_over(self) noexcept
     cdef int here(self) except -1
+    cdef int begin_turn(self) except -1
     cdef int end_turn(self, TaskPool pool) except -1
-    cdef int stay_awake(self, double now) except -1
     cdef object wait_for_room(self, Synapse synapse, bytes payload)
     cdef int admit(self) except -1
     cdef bint has_room(self) except -1

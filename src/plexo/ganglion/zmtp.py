@@ -60,8 +60,9 @@ class GanglionZmtp(GanglionExternalBase):
     heartbeat_s           a peer that was silent for a whole such period is asked for a sign of life (ZMTP PING), and
                           given up after a second silent period: within two to three periods in all; 0 turns it off
     reconnect_min_s, reconnect_max_s   bounds of the wait between two attempts to connect
-    busy_poll_s           for so long after a message the event loop looks for the next without sleeping: a lower
-                          latency for a core that is busy meanwhile. Default 0: it sleeps at once
+    busy_poll_s           for so long after a message, in or out, the event loop looks for the next without sleeping. 0:
+                          it sleeps at once. Default, None: it stays awake for up to 200 us after a message was sent,
+                          where answers have come so quickly
     receive               "thread": a thread reads the sockets and divides what comes into messages, beside the event
                           loop, which calls the reactants. Default: "loop", the event loop does all of it
     """
@@ -86,7 +87,7 @@ class GanglionZmtp(GanglionExternalBase):
         heartbeat_s: float = DEFAULT_HEARTBEAT_S,
         reconnect_min_s: float = DEFAULT_RECONNECT_MIN_S,
         reconnect_max_s: float = DEFAULT_RECONNECT_MAX_S,
-        busy_poll_s: float = 0.0,
+        busy_poll_s: float | None = None,
         receive: str = "loop",
     ) -> None:
         # First of all, so that __del__ of a half-made object finds what it has to close.
@@ -107,7 +108,7 @@ class GanglionZmtp(GanglionExternalBase):
             ("heartbeat_s", heartbeat_s, 0),
             ("reconnect_min_s", reconnect_min_s, 0.001),
             ("reconnect_max_s", reconnect_max_s, reconnect_min_s),
-            ("busy_poll_s", busy_poll_s, 0),
+            ("busy_poll_s", 0 if busy_poll_s is None else busy_poll_s, 0),
         ):
             if value < least:
                 raise ValueError(f"{argument}: expected at least {least}, got {value}")
@@ -118,7 +119,8 @@ class GanglionZmtp(GanglionExternalBase):
         self.reconnect_min_s = reconnect_min_s
         self.reconnect_max_s = reconnect_max_s
         queue = as_queue(send_queue, "send_queue", default_queue)
-        self.hub = Hub(self, self._topics, is_pair, max_frame_bytes, queue, busy_poll_s)
+        poll_s = -1 if busy_poll_s is None else busy_poll_s
+        self.hub = Hub(self, self._topics, is_pair, max_frame_bytes, queue, poll_s)
         if receive == "thread":
             self.hub.intake = Intake(self.hub)
 
