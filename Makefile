@@ -18,7 +18,7 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit packaging soak soak-briefly fuzz fuzz-briefly bench bench-briefly build format clean
+.PHONY: help demo test lint types unit packaging soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -28,7 +28,7 @@ help: ## what there is
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
 	@exec $(PY) -m plexo demo --seconds $(SECONDS)
 
-test: lint types unit bench-briefly soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
+test: lint types unit bench-briefly instructions soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
 	$(STEP) 'all passed'
 
 lint: $(VENV)/with-lint ## style and format
@@ -85,6 +85,10 @@ bench-briefly: $(VENV)/compiled $(VENV)/with-bench
 	@mkdir -p .cache
 	@$(PY) -m bench.compare --ours --brief --repeat 1 >.cache/bench-briefly.txt \
 	    || { cat .cache/bench-briefly.txt; exit 1; }
+
+instructions: $(VENV)/compiled $(VENV)/with-test ## instructions per message, against the record; needs valgrind, else it is skipped
+	$(STEP) 'instructions per message, counted against the record'
+	@$(PY) bench/instructions.py --check
 
 build: $(VENV)/with-build ## sdist and wheel, into dist/
 	@$(PY) -m build --outdir dist .
