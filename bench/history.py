@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 HISTORY = Path(__file__).resolve().parent / "instructions.csv"
-# Runs differ by less than 0.5 %, so this is no noise; less than this is the price of many a good change.
+# Runs differ by 1 % at most, so this is no noise; less than this is the price of many a good change.
 TOLERANCE = 0.05
 # Of paths that repeat less well; instructions.py says why.
 TOLERANCES = {"send_many": 0.10}
