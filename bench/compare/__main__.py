@@ -25,7 +25,7 @@ PIN = "PLEXO_BENCH_PIN"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m compare", description="Measure plexo against its targets and its rivals."
+        prog="python -m bench.compare", description="Measure plexo against its targets and its rivals."
     )
     known = ", ".join((*rows.ROWS, rows.COST))
     parser.add_argument("--rows", default="", help=f"comma-separated, of {known} (default: all)")
