@@ -28,13 +28,19 @@ cdef object REACTANT_ERROR = Cause.REACTANT_ERROR
 
 
 cdef class BatchLane(Lane):
-    def __cinit__(self, Place place, reactant, queue, Batch batch, double max_wait_s, size_t record_bytes):
+    def __cinit__(self, Place place, reactant, queue, Batch batch, double max_wait_s, size_t record_bytes,
+                  size_t batch_bytes):
         self.filling = batch
         self.max_wait_s = max_wait_s
         self.record_bytes = record_bytes
+        self.batch_bytes = batch_bytes
         self.full = deque()
         # A batch has no one reaction.
         self.wants_reaction = False
+
+    cdef bint is_whole(self) noexcept:
+        """Whether the batch that fills now takes no more."""
+        return self.filling.count >= self.filling.most or self.filling.bytes >= self.batch_bytes
 
     # -- in ------------------------------------------------------------------------------------------------------
 
@@ -198,10 +204,10 @@ cdef class BatchLane(Lane):
 
     cdef int added(self, TaskPool pool, Source source) except -1:
         """Hand over what is full, see that the rest is handed over in time, and stop the source where it must."""
-        if not self.busy and (self.filling.count >= self.filling.most or self.is_full()):
+        if not self.busy and (self.is_whole() or self.is_full()):
             self.due = True
             self.run(pool)
-        elif self.filling.count >= self.filling.most:
+        elif self.is_whole():
             self.full.append(self.filling)
             self.filling = self.fresh()
             self.due = False
@@ -266,7 +272,7 @@ cdef class BatchLane(Lane):
         cdef Batch batch = None
         if self.full:
             batch = self.full.popleft()
-        elif self.filling.count and (self.due or self.filling.count >= self.filling.most or self.max_wait_s <= 0):
+        elif self.filling.count and (self.due or self.is_whole() or self.max_wait_s <= 0):
             batch = self.filling
             self.filling = self.fresh()
             self.due = False
@@ -422,7 +428,7 @@ cdef class BatchLane(Lane):
         self.full = deque()
         self.paused = self.senders = self.handle = self.handle_loop = self.hand = None
         return BatchLane.__new__(BatchLane, self.place, self.reactant, self.queue, self.filling.empty(), self.max_wait_s,
-                                 self.record_bytes)
+                                 self.record_bytes, self.batch_bytes)
 
     cdef object queue_full(self):
         return self.full_error("await transmit(), or react faster")

@@ -29,6 +29,8 @@ from plexo.exceptions import QueueFull, WrongType
 cdef enum:
     # Local reactants that are given values before the clock is looked at.
     VALUES_PER_LOOK = 16
+    # Values that are so large get a bytes object each.
+    APART_BYTES = 8192
 
 # How long local reactants hold up the event loop before it has a turn, unless one of them takes longer.
 cdef double TURN_S = 500e-6
@@ -157,7 +159,7 @@ cdef class Outgoing:
         self.load.begin(self.ahead, self.ahead_at)
         if not encode:
             self.load.count = self.ahead_count - self.ahead_at
-        elif self.neuron._encode_into is not None:
+        elif self.neuron._encode_into is not None and not self.apart:
             self.encode_into(self.ahead_count - self.ahead_at)
         else:
             self.encode_each(self.ahead_count - self.ahead_at)
@@ -185,6 +187,10 @@ cdef class Outgoing:
                 load.largest = load.count
             before = <size_t>PyByteArray_GET_SIZE(buffer)
             load.count += 1
+            if load.pieces[load.count - 1].size >= APART_BYTES:
+                # To copy such values as the buffer grows costs more than an object for each, which is sent as it is.
+                self.apart = True
+                break
         # Only now: it moves as it grows.
         at = <const uint8_t *>PyByteArray_AS_STRING(buffer)
         for i in range(load.count):
@@ -213,6 +219,7 @@ cdef class Outgoing:
                 load.largest = load.count
             before += <size_t>len(payload)
             load.count += 1
+        self.apart = before >= <size_t>load.count * APART_BYTES
         return 0
 
     cdef int fits(self, tuple outside) except -1:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_MAX_RECORDS = 4096
 DEFAULT_MAX_RECORD_BYTES = 1 << 18
 DEFAULT_MAX_OBJECTS = 1024
+# And whatever their number, when so much has come for them: large ones would fill caches and memory.
+DEFAULT_MAX_BATCH_BYTES = 1 << 20
 # A slip of the keyboard rather than a batch: what it becomes is made in one piece.
 MOST_MAX_BATCH = 1 << 30
 # Room while the reactant is busy, in batches, where nobody chose a queue.
@@ -50,6 +53,7 @@ class BatchPlan:
         self.neuron = neuron
         self.given = (queue, max_batch, max_wait_s, columns)
         self.most = _checked_max_batch(neuron, max_batch)
+        self.most_bytes = DEFAULT_MAX_BATCH_BYTES if max_batch is None else sys.maxsize
         if not isinstance(max_wait_s, (int, float)) or isinstance(max_wait_s, bool):
             raise TypeError(f"max_wait_s: expected seconds, got {max_wait_s!r}")
         if not 0 <= max_wait_s < math.inf:
@@ -81,7 +85,7 @@ class BatchPlan:
         else:
             batch = ListBatch(self.most, keep_sizes)
         record_bytes = 0 if self.codec is None else self.codec.record_bytes
-        return BatchLane(fanout, reactant, self.queue, batch, self.max_wait_s, record_bytes)
+        return BatchLane(fanout, reactant, self.queue, batch, self.max_wait_s, record_bytes, self.most_bytes)
 
 
 def columns_of(neuron: Neuron[Any]) -> tuple[tuple[str, str], ...]:

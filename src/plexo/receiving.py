@@ -73,10 +73,10 @@ class Receiving(GanglionBase):
         queue: what may wait for it, see `adapt`.
 
         batch=True: it is called with many messages at once: all that one turn of the event loop brought, or
-        `max_batch` of them (default: 1024, for records 4096 or 256 KiB). max_wait_s: where fewer have come, wait so
-        long for more, unless its queue is full before. What it gets is a list of values; for a NumpyCodec of a fixed
-        shape one array whose first axis counts the messages; with columns=True, for a msgspec Struct, a dict of one
-        array for each numeric field. See docs/batches.md.
+        `max_batch` of them (default: 1024 or 1 MiB, for records 4096 or 256 KiB). max_wait_s: where fewer have come,
+        wait so long for more, unless its queue is full before. What it gets is a list of values; for a NumpyCodec of
+        a fixed shape one array whose first axis counts the messages; with columns=True, for a msgspec Struct, a dict
+        of one array for each numeric field. See docs/batches.md.
         """
         plan: BatchPlan | None = None
         if batch:

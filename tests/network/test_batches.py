@@ -28,7 +28,7 @@ from tests.network.records import (
     stranger,
     turns,
 )
-from tests.support import Tick, run, tick, until, within
+from tests.support import Blob, Tick, blob, run, tick, until, within
 
 
 def joined(batches: list[Any]) -> Any:
@@ -535,3 +535,26 @@ def test_what_waited_for_the_end_of_a_turn_that_never_came() -> None:
 
     run(last())
     assert book(plexus, tick).dropped == {Cause.CLOSED: 1}
+
+
+def test_a_batch_of_large_messages_is_handed_over_by_their_bytes() -> None:
+    """Unless the user said how many messages he wants."""
+
+    async def main() -> None:
+        for max_batch, longest in ((None, 5), (20, 20)):
+            sizes: list[int] = []
+            bound = GanglionZmqTcpPair(HOST, 0)
+            dialling = GanglionZmqTcpPair(peer=(HOST, bound.port))
+            async with Plexus([bound]) as one, Plexus([dialling]) as other:
+
+                @other.on(blob, batch=True, max_batch=max_batch, max_wait_s=0.2)
+                def react(batch: list[Blob], sizes: list[int] = sizes) -> None:
+                    sizes.append(len(batch))
+
+                await one.adapt(blob)
+                await one.transmit_many([Blob(bytes(1 << 18))] * 20, blob)
+                await until(lambda sizes=sizes: sum(sizes) == 20)  # type: ignore[misc]
+            # 1 MiB is reached with the fourth, or the fifth where heads do not count.
+            assert max(sizes) <= longest and (max_batch is not None or len(sizes) >= 4)
+
+    run(main())

@@ -258,7 +258,8 @@ def test_a_slab_counts_who_looks_at_it() -> None:
     assert (slab.size, slab.exports) == (16, 0)
     views = [memoryview(slab), np.frombuffer(slab, "u1")]
     assert slab.exports == 2
-    assert views[1].ctypes.data % 64 == 0  # type: ignore[union-attr]
+    # Enough for every numpy dtype.
+    assert views[1].ctypes.data % 16 == 0  # type: ignore[union-attr]
     views.clear()
     assert slab.exports == 0
     with pytest.raises(MemoryError):

@@ -8,6 +8,9 @@ from plexo._fast.tasks cimport TaskPool
 
 cdef class BatchLane(Lane):
     cdef double max_wait_s
+    # A batch whose messages had so many bytes is handed over, however few they are.
+    cdef size_t batch_bytes
+    cdef bint is_whole(self) noexcept
     # What arrives now; full ones before it, oldest first; what the reactant has in hand.
     cdef Batch filling
     cdef object full

@@ -11,6 +11,13 @@ from plexo._fast.queues import Queue
 @disjoint_base
 class BatchLane(Lane):
     def __new__(
-        cls, place: Place, reactant: Any, queue: Queue, batch: Batch, max_wait_s: float, record_bytes: int
+        cls,
+        place: Place,
+        reactant: Any,
+        queue: Queue,
+        batch: Batch,
+        max_wait_s: float,
+        record_bytes: int,
+        batch_bytes: int,
     ) -> Self: ...
     def flush(self) -> None: ...

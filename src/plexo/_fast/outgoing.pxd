@@ -23,6 +23,8 @@ cdef class Outgoing:
     cdef Py_ssize_t ahead_at
     cdef Py_ssize_t ahead_count
     cdef bint checked
+    # Whether values are so large that each is encoded into an object of its own.
+    cdef bint apart
     # Or encoded records: an iterator over blocks, the present one, and the records of it that are left.
     cdef object blocks
     cdef Py_buffer view
