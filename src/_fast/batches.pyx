@@ -183,6 +183,8 @@ cdef class RecordBatch(SlabBatch):
         return self.add_records(<const uint8_t *>PyBytes_AS_STRING(encoded), self.row_bytes, 1)
 
     cdef int add_records(self, const uint8_t *data, size_t stride, Py_ssize_t count) except -1:
+        if count > self.most - self.count:
+            raise OverflowError(f"{count} records for a batch that takes {self.most - self.count} more")
         copy_records(self.slab.data + <size_t>(self.start + self.count) * self.row_bytes, data, stride,
                      self.row_bytes, count)
         self.count += count

@@ -72,9 +72,22 @@ cdef class Ring(Inbox):
 
     cdef int take_records(self, const uint8_t *data, size_t stride, Py_ssize_t count, TaskPool pool,
                           Source source) except -1:
+        cdef Py_ssize_t piece
+        while count > 0:
+            self.make_place()
+            if self.head - self.base >= <uint64_t>len(self.slabs) * <uint64_t>self.slab_records:
+                # Making it let somebody in, who has filled it.
+                continue
+            piece = min(count, self.room())
+            self.put(data, stride, piece, source)
+            data += <size_t>piece * stride
+            count -= piece
+        return 0
+
+    cdef int put(self, const uint8_t *data, size_t stride, Py_ssize_t count, Source source) except -1:
+        """Within the last slab, where there is room for them."""
         cdef Slab slab
         cdef uint64_t lost
-        self.make_place()
         self.ledger.accepted += <uint64_t>count
         if self.ended:
             # By another thread, and the subscription is on its way out.

@@ -127,12 +127,18 @@ cdef class Synapse:
                              Source source) except -1:
         """So many messages, `stride` bytes apart, no more than there was room for."""
         cdef Target taker
+        cdef Py_ssize_t taken, piece
         self.received += <uint64_t>count
         source.receiving.delivered += <uint64_t>count
         self.takers_port.ledger.accepted += <uint64_t>count
         self.takers_port.ledger.delivered += <uint64_t>count
         for taker in self.takers:
-            taker.take_records(data, stride, count, pool, source)
+            # What an earlier one did with them may have left this one less room than there was.
+            taken = 0
+            while taken < count:
+                piece = min(count - taken, taker.room())
+                taker.take_records(data + <size_t>taken * stride, stride, piece, pool, source)
+                taken += piece
         return 0
 
     cdef int receive(self, const uint8_t *data, size_t size, TaskPool pool, Source source) except -1:

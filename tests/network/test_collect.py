@@ -525,3 +525,33 @@ def test_threads_that_drain_while_a_million_records_arrive() -> None:
             ring.close()
 
     run(main(), 100)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("capacity", [7, 1500])
+def test_a_reactant_that_sends_records_itself_takes_the_room_that_a_ring_had(
+    kind: str, capacity: int
+) -> None:
+    """Found by the fuzzer: a run was measured for both, then the reactant took the last places of the ring's slab."""
+
+    async def main() -> None:
+        own = records(1, -1)
+        async with sender_and_receiver(kind) as (sender, receiver, ready):
+            times = 0
+
+            @receiver.on(sample, batch=True, max_batch=5)
+            def react(batch: Any) -> None:
+                nonlocal times
+                if times < 300:
+                    times += 1
+                    receiver.transmit_nowait(own[0], sample)
+
+            with receiver.collect(sample, capacity) as ring:
+                await ready()
+                for first in range(0, 3000, 1000):
+                    await sender.transmit_many(records(1000, first), sample)
+                await until(lambda: len(ring) + ring.overwritten == 3000 + times and times == 300)
+                kept = [n for n in numbers(ring.drain()) if n >= 0]
+                assert kept == list(range(3000 - len(kept), 3000)) and kept
+
+    run(main())

@@ -22,6 +22,7 @@ cdef class Ring(Inbox):
     cdef list waiters
     cdef uint64_t least
     cdef int make_place(self) except -1
+    cdef int put(self, const uint8_t *data, size_t stride, Py_ssize_t count, Source source) except -1
     cdef int find_least(self) except -1
     cdef int wake_waiters(self, bint all_of_them) except -1
     cdef list pin(self, uint64_t first, uint64_t last)
