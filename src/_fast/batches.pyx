@@ -100,7 +100,7 @@ cdef class Batch:
 
     cdef int add(self, object data) except -1:
         """One more message; raises, and is as before, where it does not fit what this makes of it."""
-        raise NotImplementedError
+        raise NotImplementedError("a batch must say how it takes a value")
 
     cdef int add_records(self, const uint8_t *data, size_t stride, Py_ssize_t count) except -1:
         """So many messages, undecoded, `stride` bytes apart; the caller has seen that there is room."""
@@ -108,11 +108,11 @@ cdef class Batch:
 
     cdef object cut(self):
         """What a reactant gets. Afterwards only `clear` and what the batch knows of senders is left."""
-        raise NotImplementedError
+        raise NotImplementedError("a batch must say what a reactant gets")
 
     cdef Batch empty(self):
         """Another one of this kind."""
-        raise NotImplementedError
+        raise NotImplementedError("a batch must make another of its kind")
 
 
 cdef class ListBatch(Batch):

@@ -11,13 +11,14 @@ made between looking at the numbers and pinning, and the list of slabs is replac
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from plexo._fast.batches cimport copy_records
 from plexo._fast.completion cimport Completion, Place, Source, Target
 from plexo._fast.inbox cimport Inbox
 from plexo._fast.queues cimport Queue
-from plexo._fast.slabs cimport Slab
+from plexo._fast.slabs cimport Slab, is_idle
 from plexo._fast.tasks cimport TaskPool
 from plexo.statistics import Cause
 
@@ -65,7 +66,7 @@ cdef class Ring(Inbox):
         if self.head - self.base < <uint64_t>len(self.slabs) * <uint64_t>self.slab_records:
             return 0
         slab, self.spare = self.spare, None
-        if slab is None or slab.exports:
+        if slab is None or not is_idle(<PyObject *>slab):
             slab = Slab.__new__(Slab, <size_t>self.slab_records * self.record_bytes)
         self.slabs = [*self.slabs, slab]
         return 0
