@@ -30,8 +30,9 @@ ROOT = Path(__file__).parents[2]
 ANSWER_LIMIT_S = 40.0
 WORK_S = (2.0, 6.0)
 SAME_LIMIT_S = 10.0
-# Of a calm moment's resident memory: an arena more or less. Of its allocated blocks: caches of the interpreter.
-RSS_FLOOR_BYTES = 1 << 20
+# Of a calm moment's resident memory: how much the allocator keeps depends on which sizes met. A leak of ten bytes for
+# each message is more than that in two minutes. Of its allocated blocks: caches of the interpreter.
+RSS_FLOOR_BYTES = 4 << 20
 BLOCKS_FLOOR = 300
 STEADY = ("fds", "tasks", "threads")
 

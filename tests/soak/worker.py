@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import logging
@@ -40,6 +41,7 @@ PAUSE_S = 0.01
 CONTENTS = random.Random(1).randbytes(LARGEST_BYTES + 251)
 CALM_LIMIT_S = 20.0
 BIND_TRIES = 100
+trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
@@ -224,6 +226,7 @@ class Worker:
                     for cause, count in book.dropped.items():
                         dropped[cause.value] = dropped.get(cause.value, 0) + count
         gc.collect()
+        give_back_free_memory()
         return {
             "rss": resident_bytes(),
             "blocks": sys.getallocatedblocks(),
@@ -238,6 +241,12 @@ class Worker:
             "heard_bytes": sum(ear.heard_bytes for ear in self.ears.values()),
             "wrong": self.wrong + [what for ear in self.ears.values() for what in ear.untrue],
         }
+
+
+def give_back_free_memory() -> None:
+    """What the allocator keeps for later is no leak; glibc can be told to let go of it."""
+    if trim is not None:
+        trim(0)
 
 
 async def bound(make: Callable[[], Any]) -> Any:
