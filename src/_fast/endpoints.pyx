@@ -13,17 +13,19 @@ from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Source
 from plexo._fast.envelope cimport ENVELOPE_MAX_PAYLOAD, envelope_head, envelope_padding, envelope_patch
 from plexo._fast.frames cimport FLAG_MORE, MAX_HEADER, frame_header_size, frame_write
-from plexo._fast.hub cimport BURST_BYTES, Hub, Line
+from plexo._fast.hub cimport Hub, Line
 from plexo._fast.load cimport Breath, Load
 from plexo._fast.outbox cimport BIG_PAYLOAD, Big, Loan, Outbox
 from plexo._fast.queues cimport BLOCK, LATEST, REJECT, Queue
+from plexo._fast.sending cimport BURST_BYTES, Outlet
 from plexo._fast.synapse cimport Synapse, as_payload
+from plexo._fast.turns cimport Turns, Waiters
 from plexo.statistics import Cause
 
 cdef object UNDECODABLE = Cause.UNDECODABLE
 
 
-cdef int forward_spilled(Hub hub, Line link, Synapse synapse, bytes payload) except -1:
+cdef int forward_spilled(Turns hub, Outlet link, Synapse synapse, bytes payload) except -1:
     """A forwarded message that finds no room. Nobody is there to be told: what cannot be kept is dropped and counted."""
     cdef bint kept = False
     try:
@@ -62,9 +64,10 @@ cdef class WireSynapse(Synapse):
     """What pair and publish/subscribe share: a message is a head, which depends on the payload's size alone, the payload
     as it is, and padding."""
 
-    def __init__(self, neuron, owner, Hub hub, Queue receive_queue):
+    def __init__(self, neuron, owner, Turns hub, Queue receive_queue, Waiters waiting):
         Synapse.__init__(self, neuron, owner, receive_queue)
         self.hub = hub
+        self.waiting = waiting
         self.head = self.make_head()
         self.fixed = <const uint8_t *>PyBytes_AS_STRING(self.head)
         self.fixed_size = <size_t>len(self.head)
@@ -136,8 +139,9 @@ cdef class WireSynapse(Synapse):
             i += 1
         return i - start
 
-    cdef int lay_out_many(self, Line link, Load load, Py_ssize_t start, Py_ssize_t count) except -1:
-        """Write the messages from `start` on, as many as `span` said, into the outbox of `link`."""
+    cdef int lay_out_many(self, Outlet outlet, Load load, Py_ssize_t start, Py_ssize_t count) except -1:
+        """Write the messages from `start` on, as many as `span` said, into the outbox of `outlet`."""
+        cdef Line link
         cdef size_t size = load.size(start)
         cdef size_t head_size = self.head_size(size)
         cdef size_t padding = self.padding(size)
@@ -146,7 +150,8 @@ cdef class WireSynapse(Synapse):
         cdef uint8_t *room
         cdef Py_ssize_t i
         if size >= BIG_PAYLOAD:
-            return self.lay_out(link, load.payload(start))
+            return self.lay_out(outlet, load.payload(start))
+        link = <Line>outlet
         if load.records != NULL:
             if self.sent_head is None or self.sent_bytes != size:
                 self.sent_head = self.whole_head(size)
@@ -173,6 +178,9 @@ cdef class WireSynapse(Synapse):
 
 
 cdef class PairSynapse(WireSynapse):
+    def __init__(self, neuron, owner, Hub hub, Queue receive_queue):
+        WireSynapse.__init__(self, neuron, owner, hub, receive_queue, hub.waiting)
+
     cdef bytes make_head(self):
         return envelope_head(self.topic)
 
@@ -200,7 +208,7 @@ cdef class PairSynapse(WireSynapse):
         return room
 
     cdef int push(self, bytes payload) except -1:
-        cdef Line link = self.hub.pair_link
+        cdef Line link = (<Hub>self.hub).pair_link
         self.lay_out(link, payload)
         tick(self.sending.accepted)
         tick(link.sending.accepted)
@@ -208,7 +216,7 @@ cdef class PairSynapse(WireSynapse):
         return 0
 
     cdef bint has_room(self) except -1:
-        return self.hub.has_room()
+        return (<Hub>self.hub).has_room()
 
     cdef int check(self, size_t size) except -1:
         if size > ENVELOPE_MAX_PAYLOAD or size > self.hub.max_frame_bytes:
@@ -216,7 +224,7 @@ cdef class PairSynapse(WireSynapse):
         return 0
 
     cpdef object send(self, object payload, object data=None):
-        cdef Hub hub = self.hub
+        cdef Hub hub = <Hub>self.hub
         cdef Line link
         cdef bytes wire = as_payload(payload)
         hub.here()
@@ -236,7 +244,7 @@ cdef class PairSynapse(WireSynapse):
         return None
 
     cpdef object lend(self, object view, object data):
-        cdef Hub hub = self.hub
+        cdef Hub hub = <Hub>self.hub
         cdef size_t size = <size_t>len(view)
         cdef Line link
         cdef Big big
@@ -257,7 +265,7 @@ cdef class PairSynapse(WireSynapse):
         return Breath.__new__(Breath) if hub.turn_is_over() else None
 
     cdef object send_many(self, Load load, Py_ssize_t start):
-        cdef Hub hub = self.hub
+        cdef Hub hub = <Hub>self.hub
         cdef Line link
         cdef Py_ssize_t count
         self.handed = 0
@@ -289,16 +297,16 @@ cdef class PairSynapse(WireSynapse):
         return None
 
     cpdef bint would_wait(self):
-        cdef Hub hub = self.hub
+        cdef Hub hub = <Hub>self.hub
         hub.here()
         if hub.send_queue.rule == BLOCK:
-            return len(hub.waiting) > 0 or not hub.has_room()
+            return bool(hub.waiting) or not hub.has_room()
         return (hub.send_queue.rule == REJECT and not hub.has_room() and hub.backlog.full(
             0 if hub.pair_link is None else hub.pair_link.outbox.waiting(),
             0 if hub.pair_link is None else hub.pair_link.outbox.queued_bytes))
 
     cpdef int forward(self, object payload, Source source) except -1:
-        cdef Hub hub = self.hub
+        cdef Hub hub = <Hub>self.hub
         cdef bytes wire = as_payload(payload)
         hub.here()
         self.handed = 0
@@ -309,8 +317,8 @@ cdef class PairSynapse(WireSynapse):
 
 
 cdef class PubSynapse(WireSynapse):
-    def __init__(self, neuron, owner, Hub hub, Queue receive_queue):
-        WireSynapse.__init__(self, neuron, owner, hub, receive_queue)
+    def __init__(self, neuron, owner, Turns hub, Queue receive_queue, Waiters waiting):
+        WireSynapse.__init__(self, neuron, owner, hub, receive_queue, waiting)
         self.subscribers = ()
 
     cdef bytes make_head(self):
@@ -347,8 +355,8 @@ cdef class PubSynapse(WireSynapse):
 
     cdef bint publish(self, bytes payload, object data, bint forwarded) except -1:
         """To every subscriber; True where a full buffer went out."""
-        cdef Hub hub = self.hub
-        cdef Line link
+        cdef Turns hub = self.hub
+        cdef Outlet link
         cdef bint breath = False
         self.handed = 0
         # First: a key that raises must find nothing sent.
@@ -374,7 +382,7 @@ cdef class PubSynapse(WireSynapse):
         return 0
 
     cdef bint has_room(self) except -1:
-        cdef Line link
+        cdef Outlet link
         for link in self.subscribers:
             if link.open and not link.has_room():
                 if self.hub.send_queue.rule == BLOCK:
@@ -388,33 +396,33 @@ cdef class PubSynapse(WireSynapse):
         return 0
 
     cpdef object send(self, object payload, object data=None):
-        cdef Hub hub = self.hub
+        cdef Turns hub = self.hub
         cdef bytes wire = as_payload(payload)
         hub.here()
         self.check(<size_t>len(wire))
-        if hub.send_queue.waits() and (hub.waiting or not self.has_room()):
+        if hub.send_queue.waits() and (self.waiting or not self.has_room()):
             if hub.send_queue.rule == REJECT:
                 raise hub.queue_full(self.full_link(), self)
             self.handed = len(self.subscribers)
-            return hub.wait_for_room(self, wire)
+            return self.waiting.wait(hub.loop, self, wire)
         if self.publish(wire, data, False) and hub.turn_is_over():
             return Breath.__new__(Breath)
         return None
 
     cdef object send_many(self, Load load, Py_ssize_t start):
-        cdef Hub hub = self.hub
+        cdef Turns hub = self.hub
         cdef bint waits = hub.send_queue.waits()
         cdef bint breath
         self.handed = 0
         load.reached = start
         while load.reached < load.count:
             hub.here()
-            if waits and (hub.waiting or not self.has_room()):
+            if waits and (self.waiting or not self.has_room()):
                 if hub.send_queue.rule == REJECT:
                     raise hub.queue_full(self.full_link(), self)
                 load.reached += 1
                 self.handed += len(self.subscribers)
-                return hub.wait_for_room(self, load.payload(load.reached - 1))
+                return self.waiting.wait(hub.loop, self, load.payload(load.reached - 1))
             breath = self.publish_many(load)
             if breath and hub.turn_is_over():
                 return Breath.__new__(Breath)
@@ -422,8 +430,8 @@ cdef class PubSynapse(WireSynapse):
 
     cdef bint publish_many(self, Load load) except -1:
         """The next messages to every subscriber; True where a full buffer went out, or a queue was full."""
-        cdef Hub hub = self.hub
-        cdef Line link
+        cdef Turns hub = self.hub
+        cdef Outlet link
         cdef Py_ssize_t handed = self.handed
         cdef Py_ssize_t most = load.count - load.reached
         cdef size_t most_bytes = BURST_BYTES
@@ -447,9 +455,9 @@ cdef class PubSynapse(WireSynapse):
         load.reached = end
         return breath
 
-    cdef bint offer_many(self, Line link, Load load, Py_ssize_t end) except -1:
+    cdef bint offer_many(self, Outlet link, Load load, Py_ssize_t end) except -1:
         """The messages up to `end` to one subscriber, or into its queue."""
-        cdef Hub hub = self.hub
+        cdef Turns hub = self.hub
         cdef Py_ssize_t at = load.reached
         cdef Py_ssize_t count
         cdef bint breath = False
@@ -471,8 +479,8 @@ cdef class PubSynapse(WireSynapse):
                 break
         return breath
 
-    cdef Line full_link(self):
-        cdef Line link
+    cdef Outlet full_link(self):
+        cdef Outlet link
         for link in self.subscribers:
             if link.open and not link.has_room():
                 return link
@@ -480,7 +488,7 @@ cdef class PubSynapse(WireSynapse):
 
     cpdef bint would_wait(self):
         self.hub.here()
-        return self.hub.send_queue.waits() and (len(self.hub.waiting) > 0 or not self.has_room())
+        return self.hub.send_queue.waits() and (bool(self.waiting) or not self.has_room())
 
     cpdef int forward(self, object payload, Source source) except -1:
         self.hub.here()

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the links of one ganglion share, and the half of a link that sends.
-
-Small messages gather in a link's outbox. It is flushed at the end of the event loop's turn, when 64 KiB wait, when the
-oldest waiting byte is 1 ms old, and at once for the first message after a silence, since somebody may be waiting for it.
-"""
+"""What the links of one ganglion share, and the half of a link that sends."""
 
 from collections import deque
 
@@ -17,33 +13,17 @@ from plexo._fast.queues cimport DROP_OLDEST, LATEST, Queue, Waiting
 from plexo._fast.sending cimport Outlet, Sending
 from plexo._fast.slabs cimport Spares
 from plexo._fast.synapse cimport Synapse
-from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
 from plexo._fast.topics cimport TopicTable
+from plexo._fast.turns cimport Turns, Waiters
 from plexo._fast.vigil cimport Vigil
 from plexo._fast.wake cimport call_in, monotonic
 from plexo.statistics import LinkStats
 
 cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
     Py_ssize_t PY_SSIZE_T_MAX
 
-cdef enum:
-    FLUSH_BYTES = 65536
 
-# Reached only by who sends without letting the event loop have a turn. To be woken for a few messages costs a receiver more
-# than they do, so the flush is not sooner, and the loop gets its turn with it.
-cdef double FLUSH_AGE_S = 1e-3
-# How long senders in a tight loop go on without letting the event loop have a turn: some dozens of what a turn costs.
-cdef double TURN_S = 1e-3
-# Where a ganglion has sent nothing for so long, its next message is flushed before the end of the turn. Asked of the ganglion,
-# not of the link: with many subscribers each link has gaps like that in the middle of a burst.
-cdef double QUIET_S = 20e-6
-# How long a look at the running event loop holds good on one thread. Python up to 3.11 makes a system call for it; no
-# loop ends and lets another one run in so short a time.
-cdef double LOOP_CHECK_S = 20e-6
-
-
-cdef class Hub(Sending):
+cdef class Hub(Turns):
     """What the links of one ganglion share: topics, event loop, receive buffer, limits, and who waits to send."""
 
     def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, Queue send_queue, double busy_poll_s=-1):
@@ -56,7 +36,7 @@ cdef class Hub(Sending):
         self.tally = owner._tally
         self.backlog = Waiting.__new__(Waiting, send_queue)
         self.dirty = []
-        self.waiting = deque()
+        self.waiting = Waiters.__new__(Waiters)
         self.spares = Spares.__new__(Spares)
         self.scratch = <uint8_t *>malloc(SCRATCH_BYTES)
         if self.scratch == NULL:
@@ -69,12 +49,8 @@ cdef class Hub(Sending):
         """Serve the sockets from `loop`, whatever served them before."""
         cdef Line link
         self.detach()
-        self.loop = loop
         self.tells_once = type(loop).__module__.partition(".")[0] == "uvloop"
-        self.pool = pool_of(loop)
-        for synapse in self.owner._synapses.values():
-            synapse.typed.revive()
-            synapse.raw.revive()
+        self.begin_serving(loop)
         for link in self.links:
             link.start()
 
@@ -85,21 +61,8 @@ cdef class Hub(Sending):
             self.intake.stop()
         for link in self.links:
             link.stop()
-        if self.flush_handle is not None:
-            self.flush_handle.cancel()
-            self.flush_handle = None
-        self.vigil.end()
-        # What they hold is sent when they are started again; a list left here would keep the next flush from its turn.
-        for link in self.dirty:
-            link.is_dirty = False
-        self.dirty = []
-        self.loop = None
-        self.pool = None
-        self.seen_at = 0
-        waiting, self.waiting = self.waiting, deque()
-        for waiter, _, _ in waiting:
-            if not waiter.done() and not waiter.get_loop().is_closed():
-                waiter.cancel()
+        self.end_serving()
+        self.waiting.forget()
 
     def add(self, Line link):
         self.links.append(link)
@@ -121,10 +84,7 @@ cdef class Hub(Sending):
 
     def close(self, error):
         """No more sending: everybody who waits for room gets `error`."""
-        waiting, self.waiting = self.waiting, deque()
-        for waiter, _, _ in waiting:
-            if not waiter.done() and not waiter.get_loop().is_closed():
-                waiter.set_exception(error)
+        self.waiting.fail(error)
 
     def forsake(self):
         """In a forked child: forget links and loop without touching either; both are the parent's."""
@@ -138,125 +98,29 @@ cdef class Hub(Sending):
         self.pair_link = None
         self.loop = self.pool = self.flush_handle = None
         self.seen_at = 0
-        self.waiting = deque()
+        self.waiting.entries = deque()
 
     @property
     def waiting_messages(self):
         """Messages not accepted yet: their senders wait for room or for a peer."""
-        return sum([not entry[0].done() for entry in self.waiting])
-
-    cdef int here(self) except -1:
-        """Be on the running loop: 1.0's users run one ganglion under several, one after another."""
-        cdef double now = monotonic()
-        self.now = now
-        if now - self.seen_at < LOOP_CHECK_S and PyThread_get_thread_ident() == self.seen_thread:
-            return 0
-        loop = running_loop()
-        if loop is not self.loop or loop is None:
-            self.owner._use_loop(loop)
-        self.seen_at = now
-        self.seen_thread = PyThread_get_thread_ident()
-        return 0
-
-    cdef bint touch(self, Line link) except -1:
-        """Bytes were added to `link` (the caller has set `now`): flush now or at the end of the turn.
-
-        True where the event loop should have a turn now: a full buffer went out, or it had none for long.
-        """
-        cdef double now = self.now
-        self.vigil.sent(now, self.loop)
-        if link.outbox.queued_bytes >= FLUSH_BYTES and not link.writing:
-            link.flush()
-            return True
-        if link.is_dirty:
-            if now - self.dirty_since > FLUSH_AGE_S:
-                self.flush_all()
-                return True
-            return False
-        if now != self.last_touch:
-            self.was_quiet = now - self.last_touch > QUIET_S
-            self.last_touch = now
-        if self.was_quiet and not self.scratch_in_use and not link.writing:
-            # The first message after a silence, to each of its receivers: somebody may be waiting for it.
-            link.flush()
-            return False
-        link.is_dirty = True
-        if not self.dirty:
-            self.dirty_since = now
-            # Without a loop this is being closed, and `Connection.finish_sending` flushes.
-            if self.flush_handle is None and not self.scratch_in_use and self.loop is not None:
-                self.flush_handle = self.loop.call_soon(self.flush_dirty)
-        self.dirty.append(link)
-        return False
-
-    cdef int begin_turn(self) except -1:
-        """The event loop, or the receive thread, says that something came."""
-        self.scratch_in_use = True
-        return self.vigil.received(monotonic(), self.loop)
-
-    cdef int end_turn(self, TaskPool pool) except -1:
-        """It is worked off; `pool` is the one that there was at `begin_turn`."""
-        self.scratch_in_use = False
-        pool.finish()
-        if self.dirty:
-            self.flush_all()
-        return 0
-
-    cdef bint turn_is_over(self) noexcept:
-        """Whether senders have held up the event loop for long enough (the caller has set `now`)."""
-        if self.now - self.turn < TURN_S:
-            return False
-        self.turn = self.now
-        return True
-
-    def flush_dirty(self):
-        self.flush_handle = None
-        self.flush_all()
-
-    cpdef flush_all(self):
-        cdef Line link
-        dirty, self.dirty = self.dirty, []
-        for link in dirty:
-            link.is_dirty = False
-            if link.open and not link.writing:
-                link.flush()
+        return self.waiting.count()
 
     cdef object wait_for_room(self, Synapse synapse, bytes payload):
         """Queue up behind those who wait already; the future ends when the message is accepted."""
-        future = self.loop.create_future()
-        future.add_done_callback(self.forget_cancelled)
-        self.waiting.append((future, synapse, payload))
-        return future
-
-    def forget_cancelled(self, future):
-        """Senders that gave up must not pile up while no peer is there; clears them away by halves."""
-        if future.cancelled():
-            self.cancelled += 1
-            if 2 * self.cancelled > len(self.waiting):
-                self.waiting = deque([entry for entry in self.waiting if not entry[0].done()])
-                self.cancelled = 0
+        return self.waiting.wait(self.loop, synapse, payload)
 
     cdef int admit(self) except -1:
         """Accept what waits, in order, while there is room."""
-        cdef Synapse synapse
-        if self.admitting:  # a flush below calls back
+        if self.waiting.admitting:
             return 0
-        self.admitting = True
         self.now = monotonic()
-        try:
-            if self.pair_link is not None and self.backlog.count:
+        if self.pair_link is not None and self.backlog.count:
+            self.waiting.admitting = True  # a flush below calls back
+            try:
                 self.pair_link.refill()
-            while self.waiting:
-                future, synapse, payload = self.waiting[0]
-                if not future.done():  # cancelled: withdrawn
-                    if not synapse.has_room():
-                        break
-                    synapse.push(payload)
-                    future.set_result(None)
-                self.waiting.popleft()
-        finally:
-            self.admitting = False
-        return 0
+            finally:
+                self.waiting.admitting = False
+        return self.waiting.admit()
 
     cdef bint has_room(self) except -1:
         """Whether the pair's link is up and takes one more message now."""
@@ -329,63 +193,17 @@ cdef class Line(Outlet):
             self.hub.admit()
         return 0
 
-    cdef bint has_room(self) except -1:
-        """Whether the outbox takes one more message now."""
-        cdef Queue queue = self.hub.send_queue
-        cdef Outbox outbox = self.outbox
-        if queue.rule == DROP_OLDEST or queue.rule == LATEST:
-            if outbox.queued_bytes >= FLUSH_BYTES and not self.writing:
-                self.flush()
-            return self.open and not self.writing
-        if (outbox.queued_bytes >= queue.most_bytes or outbox.held >= queue.most) and not self.writing:
-            self.flush()
-        return (self.open and outbox.queued_bytes < queue.most_bytes
-                and (outbox.held < queue.most or outbox.waiting() < queue.most))
+    cdef size_t queued_bytes(self) noexcept:
+        return self.outbox.queued_bytes
 
-    cdef size_t room_bytes(self) noexcept:
-        """How many bytes a batch may add now, `has_room` having said that there is room for a message."""
-        cdef int rule = self.hub.send_queue.rule
-        cdef size_t most = self.hub.send_queue.most_bytes
-        if rule == DROP_OLDEST or rule == LATEST:
-            most = FLUSH_BYTES
-        if most <= self.outbox.queued_bytes:
-            return 1
-        return min(most - self.outbox.queued_bytes, <size_t>BURST_BYTES)
+    cdef Py_ssize_t queued_messages(self) noexcept:
+        return self.outbox.waiting()
 
-    cdef Py_ssize_t room_messages(self) noexcept:
-        """The same in messages."""
-        cdef Queue queue = self.hub.send_queue
-        if queue.rule == DROP_OLDEST or queue.rule == LATEST or queue.most == PY_SSIZE_T_MAX:
-            return PY_SSIZE_T_MAX
-        return max(<Py_ssize_t>1, queue.most - self.outbox.waiting())
+    cdef int census(self, dict counts) except -1:
+        return self.outbox.census(self.hub.is_pair, counts)
 
-    cdef int refill(self) except -1:
-        """From the backlog into the outbox, while there is room; the outbox is flushed at the end of the turn."""
-        cdef Synapse synapse
-        cdef Waiting backlog = self.backlog
-        self.refilling = True
-        self.hub.now = monotonic()
-        try:
-            while backlog.count and self.has_room():
-                _, synapse, payload = backlog.pop()
-                synapse.lay_out(self, payload)
-                if self.hub.is_pair:
-                    tick(self.sending.accepted)
-                self.hub.touch(self)
-        finally:
-            self.refilling = False
-        return 0
-
-    cdef int tell_freed(self, bint ended) except -1:
-        """Say once that nothing is dropped any more: the queue is half empty, or the link has ended."""
-        cdef Queue queue = self.hub.send_queue
-        if not ended and not (self.outbox.queued_bytes <= queue.most_bytes // 2 and self.outbox.held <= queue.most // 2
-                              and self.backlog.half_empty()):
-            return 0
-        lost, self.backlog.lost = self.backlog.lost, 0
-        self.backlog.told = False
-        self.hub.owner._queue_freed(self, lost)
-        return 0
+    cdef Py_ssize_t held_messages(self) noexcept:
+        return self.outbox.held
 
     cdef uint64_t arrived(self) noexcept:
         """All bytes that were read from the socket; `received_bytes` are those of them that came to be parsed."""

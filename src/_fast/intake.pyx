@@ -97,7 +97,7 @@ cdef class Intake:
         cdef Block *block
         cdef PumpedLink link
         cdef int turn
-        if pump is None or hub.loop is None or hub.scratch_in_use:
+        if pump is None or hub.loop is None or hub.in_turn:
             return
         hub.begin_turn()
         try:
@@ -160,10 +160,10 @@ cdef class PumpedLink(Link):
         cdef bint done = False
         if not self.open or self.blocked or hub.loop is None or (self.inside and reads == 0):
             return 0
-        if hub.scratch_in_use:
+        if hub.in_turn:
             return 0 if self.inside else self.go_on_soon()
         self.leave(False)
-        hub.scratch_in_use = True
+        hub.in_turn = True
         try:
             self.work_off()
             while reads and self.open and self.blocked == 0 and self.fate == OPEN and self.read_now():

@@ -58,7 +58,7 @@ cdef Py_ssize_t count_run(const uint8_t *data, size_t size, const uint8_t *head,
 cdef class Link(Line):
     def __init__(self, Hub hub, connection, int fd, bint takes_messages, bytes received):
         """received: what the peer sent after its hand-shake. takes_messages: False where the peer only subscribes."""
-        self.hub = hub
+        self.hub = self.queues = hub
         self.connection = connection
         self.host = connection.host
         self.fd = fd
@@ -79,7 +79,7 @@ cdef class Link(Line):
         cdef Hub hub = self.hub
         # A reactant may close the ganglion, which takes the hub off its loop and pool.
         cdef TaskPool pool = hub.pool
-        if not self.open or self.blocked or hub.loop is None or hub.scratch_in_use:
+        if not self.open or self.blocked or hub.loop is None or hub.in_turn:
             return
         hub.begin_turn()
         try:

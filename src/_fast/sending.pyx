@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What waits to be sent, and what is dropped instead: the policies of the send queue.
 
-What a link cannot take now depends on the policy. Under `block` the senders wait (`Hub.waiting`: they hold their own
+What a link cannot take now depends on the policy. Under `block` the senders wait (`Waiters`: they hold their own
 messages). Under `drop_newest` and `reject` the outbox is the queue. What is laid out in an outbox cannot be taken back, so
 under `drop_oldest` and `latest` an outbox gets only what the system takes, and the rest waits in the link's backlog. A pair
 has one backlog for all its links, one after another: it also keeps what came while no peer was there.
@@ -11,12 +11,15 @@ from libc.stdint cimport uint64_t
 
 from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Source
-from plexo._fast.outbox cimport Outbox
 from plexo._fast.queues cimport BLOCK, DROP_NEWEST, DROP_OLDEST, LATEST, REJECT, Waiting
 from plexo._fast.synapse cimport Synapse
+from plexo._fast.wake cimport monotonic
 from plexo._fast.outbox import census_of
 from plexo.exceptions import QueueFull
 from plexo.statistics import Cause
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef object QUEUE_FULL = Cause.QUEUE_FULL
 cdef object SUPERSEDED = Cause.SUPERSEDED
@@ -29,6 +32,83 @@ cdef Py_ssize_t _max_forward_waiting = MAX_FORWARD_WAITING
 cdef class Outlet(Source):
     """The sending half of one link, as a queue."""
 
+    cdef int flush(self) except -1:
+        """Send what the system takes."""
+        raise NotImplementedError("an outlet must say how it sends")
+
+    cdef size_t queued_bytes(self) noexcept:
+        """Laid out and not sent."""
+        return 0
+
+    cdef Py_ssize_t queued_messages(self) noexcept:
+        """Laid out and not wholly sent."""
+        return 0
+
+    cdef Py_ssize_t held_messages(self) noexcept:
+        """Not less than `queued_messages`, and quickly said."""
+        return self.queued_messages()
+
+    cdef int census(self, dict counts) except -1:
+        """Add `queued_messages`, by topic."""
+        return 0
+
+    cdef bint has_room(self) except -1:
+        """Whether it takes one more message now."""
+        cdef Queue queue = self.queues.send_queue
+        if queue.rule == DROP_OLDEST or queue.rule == LATEST:
+            if self.queued_bytes() >= FLUSH_BYTES and not self.writing:
+                self.flush()
+            return self.open and not self.writing
+        if (self.queued_bytes() >= queue.most_bytes or self.held_messages() >= queue.most) and not self.writing:
+            self.flush()
+        return (self.open and self.queued_bytes() < queue.most_bytes
+                and (self.held_messages() < queue.most or self.queued_messages() < queue.most))
+
+    cdef size_t room_bytes(self) noexcept:
+        """How many bytes a batch may add now, `has_room` having said that there is room for a message."""
+        cdef int rule = self.queues.send_queue.rule
+        cdef size_t most = self.queues.send_queue.most_bytes
+        if rule == DROP_OLDEST or rule == LATEST:
+            most = FLUSH_BYTES
+        if most <= self.queued_bytes():
+            return 1
+        return min(most - self.queued_bytes(), <size_t>BURST_BYTES)
+
+    cdef Py_ssize_t room_messages(self) noexcept:
+        """The same in messages."""
+        cdef Queue queue = self.queues.send_queue
+        if queue.rule == DROP_OLDEST or queue.rule == LATEST or queue.most == PY_SSIZE_T_MAX:
+            return PY_SSIZE_T_MAX
+        return max(<Py_ssize_t>1, queue.most - self.queued_messages())
+
+    cdef int refill(self) except -1:
+        """From the backlog, while there is room; it is flushed at the end of the turn."""
+        cdef Synapse synapse
+        cdef Waiting backlog = self.backlog
+        self.refilling = True
+        self.queues.now = monotonic()
+        try:
+            while backlog.count and self.has_room():
+                _, synapse, payload = backlog.pop()
+                synapse.lay_out(self, payload)
+                if self.queues.is_pair:
+                    tick(self.sending.accepted)
+                self.queues.touch(self)
+        finally:
+            self.refilling = False
+        return 0
+
+    cdef int tell_freed(self, bint ended) except -1:
+        """Say once that nothing is dropped any more: the queue is half empty, or the link has ended."""
+        cdef Queue queue = self.queues.send_queue
+        if not ended and not (self.queued_bytes() <= queue.most_bytes // 2 and self.held_messages() <= queue.most // 2
+                              and self.backlog.half_empty()):
+            return 0
+        lost, self.backlog.lost = self.backlog.lost, 0
+        self.backlog.told = False
+        self.queues.owner._queue_freed(self, lost)
+        return 0
+
 
 cdef class Sending:
     """The send queues of one ganglion. `owner` is told of the rare:
@@ -39,6 +119,10 @@ cdef class Sending:
 
     def __cinit__(self, *args, **kwargs):
         self.links = []
+
+    cdef bint touch(self, Outlet outlet) except -1:
+        """Bytes were added to `outlet` (the caller has set `now`): see to it that they are sent."""
+        raise NotImplementedError("somebody must say when an outlet is flushed")
 
     cdef object key_of(self, Synapse synapse, bytes payload, object data):
         """For `latest`: whose place this message takes. `data` is what was encoded; None: decode. Raises what either raises."""
@@ -60,7 +144,7 @@ cdef class Sending:
         if rule == BLOCK:
             full = backlog.count >= _max_forward_waiting
         elif rule == REJECT or rule == DROP_NEWEST:
-            full = backlog.full(0, 0) if link is None else backlog.full(link.outbox.waiting(), link.outbox.queued_bytes)
+            full = backlog.full(0, 0) if link is None else backlog.full(link.queued_messages(), link.queued_bytes())
         if rule == REJECT and full:
             raise self.queue_full(link, synapse)
         tick(synapse.sending.accepted)
@@ -96,7 +180,7 @@ cdef class Sending:
         return self.tell_full(backlog, synapse, link)
 
     cdef int tell_full(self, Waiting backlog, Synapse synapse, Outlet link) except -1:
-        """Once, until the queue is half empty again (`Line.tell_freed`)."""
+        """Once, until the queue is half empty again (`Outlet.tell_freed`)."""
         if not backlog.told:
             backlog.told = True
             self.owner._queue_full(link, synapse)
@@ -111,7 +195,7 @@ cdef class Sending:
         cdef Outlet link
         cdef dict counts = census_of(unsent, self.is_pair)
         for link in self.links:
-            link.outbox.census(self.is_pair, counts)
+            link.census(counts)
             if link.backlog is not self.backlog:
                 count_entries(link.backlog, counts)
         count_entries(self.backlog, counts)

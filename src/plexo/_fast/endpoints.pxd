@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from libc.stdint cimport uint8_t
-from plexo._fast.hub cimport Hub, Line
 from plexo._fast.load cimport Load
 from plexo._fast.outbox cimport Outbox
+from plexo._fast.sending cimport Outlet
 from plexo._fast.synapse cimport Synapse
+from plexo._fast.turns cimport Turns, Waiters
 
 
 cdef class WireSynapse(Synapse):
-    cdef readonly Hub hub
+    cdef readonly Turns hub
+    # Its senders that wait for room.
+    cdef Waiters waiting
     cdef bytes head
     # The same, for where no object is touched.
     cdef const uint8_t *fixed
@@ -22,7 +25,7 @@ cdef class WireSynapse(Synapse):
     cdef bytes whole_head(self, size_t size)
     cdef uint8_t *make_room(self, Outbox outbox, size_t size) except NULL
     cdef Py_ssize_t span(self, Load load, Py_ssize_t start, Py_ssize_t most, size_t most_bytes) noexcept nogil
-    cdef int lay_out_many(self, Line link, Load load, Py_ssize_t start, Py_ssize_t count) except -1
+    cdef int lay_out_many(self, Outlet outlet, Load load, Py_ssize_t start, Py_ssize_t count) except -1
 
 
 cdef class PairSynapse(WireSynapse):
@@ -33,5 +36,5 @@ cdef class PubSynapse(WireSynapse):
     cdef tuple subscribers
     cdef bint publish(self, bytes payload, object data, bint forwarded) except -1
     cdef bint publish_many(self, Load load) except -1
-    cdef bint offer_many(self, Line link, Load load, Py_ssize_t end) except -1
-    cdef Line full_link(self)
+    cdef bint offer_many(self, Outlet link, Load load, Py_ssize_t end) except -1
+    cdef Outlet full_link(self)

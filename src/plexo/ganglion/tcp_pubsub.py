@@ -79,7 +79,7 @@ class GanglionZmqTcpPubSub(GanglionZmtp):
             self._dial(peer, SocketType.SUB)
 
     def _make_synapse(self, neuron: Neuron[T]) -> SynapseZmqBasicPub[T]:
-        synapse = SynapseZmqBasicPub(neuron, self, self.hub, self._receive_queue)
+        synapse = SynapseZmqBasicPub(neuron, self, self.hub, self._receive_queue, self.hub.waiting)
         synapse.set_subscribers(self._subscribers_of(synapse.topic))
         return synapse
 
