@@ -16,24 +16,24 @@ from libc.string cimport memcpy
 
 cdef extern from *:
     """
-    /* The sum of RFC 1071 in the order of the machine, in which it is as good as in any. Words of 64 bits, each as two
-       halves, into accumulators that cannot overflow below 2^32 words: a loop that compilers turn into vectors. */
+    /* The sum of RFC 1071 in the order of the machine, in which it is as good as in any. Words of 64 bits, of which the
+       upper halves are summed apart: both sums are exact below 2^32 words, the lower one modulo 2^64 until it is alone.
+       Two additions and a shift for each: a loop that compilers turn into vectors. */
     static inline unsigned long long plexo_ones_sum(const unsigned char *data, size_t size) {
-        unsigned long long low = 0, high = 0, word;
+        unsigned long long both = 0, high = 0, word;
         size_t i, words = size / 8;
-        unsigned char last[8] = {0};
         for (i = 0; i < words; i++) {
             memcpy(&word, data + 8 * i, 8);
-            low += word & 0xFFFFFFFFu;
+            both += word;
             high += word >> 32;
         }
         if (size % 8) {
-            memcpy(last, data + 8 * words, size % 8);
-            memcpy(&word, last, 8);
-            low += word & 0xFFFFFFFFu;
+            word = 0;
+            memcpy(&word, data + 8 * words, size % 8);
+            both += word;
             high += word >> 32;
         }
-        return low + high;
+        return both - (high << 32) + high;
     }
 
     /* The bytes of a number of the machine as a number of the network. */

@@ -12,7 +12,7 @@ ALLOWED = frozenset(
     ("__future__", "collections", "collections.abc", "dataclasses", "enum", "struct", "typing")
 )
 # Compiled, and as pure: test_public_surface.PURE.
-COMPILED = frozenset(("plexo._fast.pgm",))
+COMPILED = frozenset(("plexo._fast.pgm", "plexo._fast.deframer"))
 ROOT = Path(plexo._proto.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 

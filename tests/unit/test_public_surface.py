@@ -154,7 +154,7 @@ FLOORS = (
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 # Of the protocols, some are compiled where they read bytes: they know of nothing but each other.
-PURE = {"plexo._fast.pgm"}
+PURE = {"plexo._fast.pgm", "plexo._fast.deframer"}
 # Names of types only, in submodules of plexo.typing that runtime code of lower floors does not load.
 SIGNATURES = {"src/plexo/typing/reactant.py", "src/plexo/typing/responder.py"}
 
