@@ -10,7 +10,7 @@ Bytes behind a control packet's end are tolerated, the checksum covers them; dat
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
@@ -341,3 +341,24 @@ def seal(packet not None):
         pgm_seal(<uint8_t *>view.buf, <size_t>view.len)
     finally:
         PyBuffer_Release(&view)
+
+
+def data_packet(uint8_t type, bytes gsi not None, uint16_t sport, uint16_t port, uint32_t sqn, uint32_t trail,
+                bytes tsdu not None):
+    """A whole ODATA or RDATA. `gsi` has 6 bytes, `tsdu` at least 2.
+
+    Raises ValueError if they have not, or if it would not fit into a datagram; OverflowError for too large numbers.
+    """
+    cdef Py_ssize_t size = PGM_DATA_HEADER + len(tsdu)
+    cdef uint8_t *packet
+    if len(gsi) != 6:
+        raise ValueError(f"gsi: expected 6 bytes, got {len(gsi)}")
+    if not PGM_OFFSET <= len(tsdu) <= PGM_MAX_PACKET - PGM_DATA_HEADER:
+        raise ValueError(f"tsdu: expected {PGM_OFFSET} to {PGM_MAX_PACKET - PGM_DATA_HEADER} bytes, got {len(tsdu)}")
+    made = PyBytes_FromStringAndSize(NULL, size)
+    packet = <uint8_t *>PyBytes_AS_STRING(made)
+    pgm_write_data_header(packet, type, <const uint8_t *>PyBytes_AS_STRING(gsi), sport, port, sqn, trail,
+                          <uint16_t>len(tsdu))
+    memcpy(packet + PGM_DATA_HEADER, PyBytes_AS_STRING(tsdu), <size_t>len(tsdu))
+    pgm_seal(packet, <size_t>size)
+    return made

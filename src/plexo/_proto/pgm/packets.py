@@ -12,18 +12,14 @@ from collections.abc import Sequence
 from enum import IntEnum, unique
 from typing import NamedTuple
 
-from plexo._fast.pgm import FAULTS, parse_packet, seal
+from plexo._fast.pgm import FAULTS, data_packet, parse_packet, seal
 from plexo._proto.errors import Reason, WireError
 
 # Of one NAK or NCF: the length of an option is one byte, so OPT_NAK_LIST has room for 62, and one is in the packet.
 MAX_SQNS = 63
-# With its header it fills the largest datagram of UDP over IPv4.
-MAX_TSDU = 65507 - 24
-
 _HEADER = struct.Struct(">HHBBH6sH")
 _SPM = struct.Struct(">IIIHHI")
 _NAK = struct.Struct(">IHHIHHI")
-_DATA = struct.Struct(">II")
 _AFI_IPV4 = 1
 _OPTIONS_PRESENT = 0x01
 _OPTIONS_NETWORK = 0x02
@@ -162,14 +158,19 @@ def _sqn(value: int, name: str = "sqn") -> int:
     return _checked(name, value, 1 << 32)
 
 
-def _header(kind: PacketType, tsi: Tsi, port: int, options: int, tsdu_size: int = 0) -> bytes:
-    gsi, sport = tsi
-    if len(gsi) != 6:
-        raise ValueError(f"tsi: expected a gsi of 6 bytes, got {len(gsi)}")
-    first, second = _checked("sport", sport, 1 << 16), _checked("port", port, 1 << 16)
+def _tsi(tsi: Tsi) -> Tsi:
+    if len(tsi.gsi) != 6:
+        raise ValueError(f"tsi: expected a gsi of 6 bytes, got {len(tsi.gsi)}")
+    _checked("sport", tsi.sport, 1 << 16)
+    return tsi
+
+
+def _header(kind: PacketType, tsi: Tsi, port: int, options: int) -> bytes:
+    gsi, first = _tsi(tsi)
+    second = _checked("port", port, 1 << 16)
     if kind in (PacketType.NAK, PacketType.SPMR):
         first, second = second, first
-    return _HEADER.pack(first, second, kind, options, 0, gsi, tsdu_size)
+    return _HEADER.pack(first, second, kind, options, 0, gsi, 0)
 
 
 def _sealed(*parts: bytes) -> bytes:
@@ -228,6 +229,6 @@ def encode_data(kind: PacketType, tsi: Tsi, port: int, sqn: int, trail: int, tsd
     """ODATA or RDATA. ``tsdu`` begins with its offset, so it has at least 2 bytes."""
     if kind not in (PacketType.ODATA, PacketType.RDATA):
         raise ValueError(f"kind: expected ODATA or RDATA, got {kind!r}")
-    if not 2 <= len(tsdu) <= MAX_TSDU:
-        raise ValueError(f"tsdu: expected 2 to {MAX_TSDU} bytes, got {len(tsdu)}")
-    return _sealed(_header(kind, tsi, port, 0, len(tsdu)), _DATA.pack(_sqn(sqn), _sqn(trail, "trail")), tsdu)
+    gsi, sport = _tsi(tsi)
+    port = _checked("port", port, 1 << 16)
+    return data_packet(kind, gsi, sport, port, _sqn(sqn), _sqn(trail, "trail"), tsdu)
