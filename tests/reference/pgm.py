@@ -46,7 +46,7 @@ class Reader:
         if family not in (1, 2):
             raise ValueError("unknown-address-family")
         address = self.take(4 if family == 1 else 16)
-        return "%d.%d.%d.%d" % tuple(address) if family == 1 else None
+        return ".".join(map(str, address)) if family == 1 else None
 
 
 def options(reader: Reader) -> Iterator[tuple[int, bytes]]:
