@@ -381,7 +381,7 @@ def packets(data: bytes) -> None:
 
 
 def deframer(data: bytes) -> None:
-    """TSDUs, each behind its size in one byte; size 255 is a gap. Once at a go, and once with a stop after each message."""
+    """TSDUs, each behind its size in one byte; 255 is a gap. Once at a go, once with a stop after each message."""
     fast, stopping, slow = Probe(DEFRAME_LIMIT), Probe(DEFRAME_LIMIT), slow_deframer.Deframer(DEFRAME_LIMIT)
     at = 0
     while at < len(data):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What libzmq with OpenPGM sent, read by our parser and deframer.
 
-Its messages have one part in all captures but one, so for them the deframer is shown where each begins and ends, by one fault
-for each and none besides; the same payloads in two parts, packed alike, must then be delivered.
+Its messages have one part in all captures but one, so the deframer has to find fault with each of them and nothing
+else; the same payloads in two parts, packed alike, must then be delivered.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from functools import cache
 
@@ -43,18 +44,27 @@ MESSAGES = {
     "multipart.ns2": {16: 12},
 }
 PORTS = {"heartbeat.ns3": 5571}
-S, O, R, N, F, Q = (
-    PacketType.SPM, PacketType.ODATA, PacketType.RDATA, PacketType.NAK, PacketType.NCF, PacketType.SPMR,
-)  # fmt: skip
 PACKETS = {
-    "burst20.ns2": {S: 11, O: 1},
-    "clean20.ns2": {S: 12, O: 20},
-    "heartbeat.ns3": {S: 18, O: 1},
-    "large.ns2": {S: 12, O: 32},
-    "latejoin.ns2": {S: 13, O: 120, Q: 2},
-    "loss35pct.ns1": {S: 11, O: 60, N: 25, F: 25, R: 31},
-    "mcnak.ns1": {S: 12, O: 60, N: 6, F: 6, R: 6},
-    "multipart.ns2": {S: 11, O: 12},
+    "burst20.ns2": {PacketType.SPM: 11, PacketType.ODATA: 1},
+    "clean20.ns2": {PacketType.SPM: 12, PacketType.ODATA: 20},
+    "heartbeat.ns3": {PacketType.SPM: 18, PacketType.ODATA: 1},
+    "large.ns2": {PacketType.SPM: 12, PacketType.ODATA: 32},
+    "latejoin.ns2": {PacketType.SPM: 13, PacketType.ODATA: 120, PacketType.SPMR: 2},
+    "loss35pct.ns1": {
+        PacketType.SPM: 11,
+        PacketType.ODATA: 60,
+        PacketType.NAK: 25,
+        PacketType.NCF: 25,
+        PacketType.RDATA: 31,
+    },
+    "mcnak.ns1": {
+        PacketType.SPM: 12,
+        PacketType.ODATA: 60,
+        PacketType.NAK: 6,
+        PacketType.NCF: 6,
+        PacketType.RDATA: 6,
+    },
+    "multipart.ns2": {PacketType.SPM: 11, PacketType.ODATA: 12},
 }
 
 
@@ -132,7 +142,7 @@ def test_spms_count_up_and_the_last_three_say_that_it_ends(name: str) -> None:
     spms = [packet for _, packet in packets(name) if packet.type is PacketType.SPM]
     assert [each.fin for each in spms] == [False] * (len(spms) - 3) + [True] * 3
     # In the first captured one its number need not be 0: the capture may have begun later.
-    for earlier, later in zip(spms, spms[1:], strict=False):
+    for earlier, later in itertools.pairwise(spms):
         assert later.sqn == successor(earlier.sqn)
     assert spms[-1].lead == len(tsdus(name)) - 1
 
@@ -196,37 +206,37 @@ def test_trap_10_two_udp_ports_of_one_source() -> None:
     ports: dict[PacketType, set[int]] = {}
     for datagram, packet in packets("loss35pct.ns1"):
         ports.setdefault(packet.type, set()).add(datagram.source_port)
-    assert len(ports[O]) == len(ports[R]) == 1
-    assert ports[O] != ports[R] == ports[F]
+    assert len(ports[PacketType.ODATA]) == len(ports[PacketType.RDATA]) == 1
+    assert ports[PacketType.ODATA] != ports[PacketType.RDATA] == ports[PacketType.NCF]
 
 
 def test_loss35pct_repairs_what_was_asked_for() -> None:
     asked: list[int] = []
     confirmed: list[int] = []
     for datagram, packet in packets("loss35pct.ns1"):
-        if packet.type is N:
+        if packet.type is PacketType.NAK:
             assert datagram.destination == "10.77.0.1"
             asked += packet.sqns
-        elif packet.type is F:
+        elif packet.type is PacketType.NCF:
             assert datagram.destination == "239.255.0.1"
             confirmed += packet.sqns
     assert asked == confirmed
-    repaired = {packet.sqn for _, packet in packets("loss35pct.ns1") if packet.type is R}
+    repaired = {packet.sqn for _, packet in packets("loss35pct.ns1") if packet.type is PacketType.RDATA}
     assert repaired == set(asked)
     assert any(len(packet.sqns) > 1 for _, packet in packets("loss35pct.ns1"))
 
 
 def test_latejoin_asks_for_an_spm_twice() -> None:
     found = packets("latejoin.ns2")
-    asked = [index for index, (_, packet) in enumerate(found) if packet.type is Q]
+    asked = [index for index, (_, packet) in enumerate(found) if packet.type is PacketType.SPMR]
     assert {found[index][0].destination for index in asked} == {"239.255.0.1", "10.77.0.1"}
     assert all(found[index][0].source == "10.77.0.2" for index in asked)
-    answers = [packet for _, packet in found[asked[0] : asked[0] + 6] if packet.type is S]
+    answers = [packet for _, packet in found[asked[0] : asked[0] + 6] if packet.type is PacketType.SPM]
     assert len(answers) == 2
 
 
 def test_mcnak_asks_by_multicast() -> None:
-    naks = [datagram for datagram, packet in packets("mcnak.ns1") if packet.type is N]
+    naks = [datagram for datagram, packet in packets("mcnak.ns1") if packet.type is PacketType.NAK]
     assert {each.destination for each in naks} == {"239.255.0.1"}
 
 
