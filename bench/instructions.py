@@ -52,6 +52,7 @@ PATHS = {
     "send_many": MESSAGES,
     "send_records": RECORDS,
     "publish": MESSAGES,
+    "deframe": RECORDS,
 }
 # The function that paths.mark calls.
 MARK = "getppid"

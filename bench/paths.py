@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 
 from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, NumpyCodec, Plexus, Queue
+from plexo._fast.deframer import Probe
 from plexo._fast.envelope import build_envelope
 from plexo._fast.frames import build_frame
 
@@ -272,9 +273,23 @@ async def nowait(count: int) -> None:
     check("the reactant", (seen_count, checksum % MODULUS), expected(count))
 
 
+async def deframe(count: int) -> None:
+    """Packets of a multicast source, several messages in each, to messages that nobody takes."""
+    encode = msgspec.msgpack.Encoder().encode
+    topic = bytes([len(reading.topic) + 1, MORE]) + reading.topic
+    wires = [topic + bytes([len(each) + 1, 0]) + each for each in map(encode, readings)]
+    # An offset of 0, then what fits into a packet.
+    most = 1446 // max(map(len, wires))
+    tsdus = [b"\0\0" + b"".join(wires[at : at + most]) for at in range(0, len(wires), most)]
+    stream = Probe(collects=False)
+    for number in rounds(count):
+        stream.push_many(tsdus, 1)
+        check("messages", stream.messages, number * DIFFERENT)
+
+
 PATHS: dict[str, Callable[[int], Coroutine[Any, Any, None]]] = {
     each.__name__: each
-    for each in (inproc, nowait, receive, batch, records, send, send_many, send_records, publish)
+    for each in (inproc, nowait, receive, batch, records, send, send_many, send_records, publish, deframe)
 }
 
 

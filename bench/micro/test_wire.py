@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Envelope, frame header, topic hash and table, each through its Python face (the call included)."""
+"""Envelope, frame header, topic hash and table, packets, each through its Python face (the call included)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from plexo import topic_hash
+from plexo._fast.deframer import Probe
 from plexo._fast.envelope import build_envelope, parse_envelope
 from plexo._fast.frames import build_frame, parse_frame_header
+from plexo._fast.pgm import checksum, data_packet, parse_packet
 from plexo._fast.topics import TopicTable
 
 TOPIC = b"org.brewery.sake.Reading.msgpack"
@@ -69,3 +71,24 @@ def test_topic_table_changing_topics(benchmark: BenchmarkFixture) -> None:
 
 def test_topic_table_unknown_topic(benchmark: BenchmarkFixture) -> None:
     assert benchmark(_table(1000).get, b"org.brewery.sake.Reading1000.msgpack") is None
+
+
+@pytest.mark.parametrize("size", [16, 1472, 65507])
+def test_packet_checksum(benchmark: BenchmarkFixture, size: int) -> None:
+    assert benchmark(checksum, b"\xff" * (size & ~1)) == 0
+
+
+def test_packet_parse(benchmark: BenchmarkFixture) -> None:
+    """With its checksum, and a copy of the TSDU that compiled code does without."""
+    packet = data_packet(4, b"source", 1, 5561, 7, 5, bytes(1448))
+    assert not isinstance(benchmark(parse_packet, packet), int)
+
+
+def test_deframe(benchmark: BenchmarkFixture) -> None:
+    """A hundred packets full of the smallest messages that are likely."""
+    message = bytes([len(TOPIC) + 1, 1]) + TOPIC + bytes([17, 0]) + bytes(16)
+    tsdus = [bytes(2) + message * (1446 // len(message))] * 100
+    stream = Probe(collects=False)
+    benchmark(stream.push_many, tsdus, 1)
+    assert stream.messages % (1446 // len(message) * 100) == 0
+    assert not stream.faults

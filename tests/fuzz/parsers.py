@@ -14,6 +14,8 @@ from typing import Any
 
 from plexo._fast import envelope as fast_envelope
 from plexo._fast import frames as fast_frames
+from plexo._fast import pgm as fast_pgm
+from plexo._fast.deframer import Probe
 from plexo._fast.scan import Divider
 from plexo._fast.topics import TopicTable, topic_hash
 from plexo._proto.delivery import (
@@ -34,6 +36,7 @@ from plexo._proto.delivery import (
 )
 from plexo._proto.delivery_window import RepeatFilter, Seen
 from plexo._proto.errors import Reason, WireError
+from plexo._proto.pgm import packets as pgm_packets
 from plexo._proto.subscriptions import Subscriptions
 from plexo._proto.zmtp import (
     GREETING_SIZE,
@@ -54,13 +57,17 @@ from plexo._proto.zmtp_commands import Cancel, Error, Pong, Ready, encode_error,
 from plexo.codec.capnp_codec import split_segments
 from plexo.exceptions import DecodeError
 from plexo.ganglion.endpoint import parse_endpoint
+from tests.reference import deframer as slow_deframer
 from tests.reference import envelope as slow_envelope
 from tests.reference import frames as slow_frames
+from tests.reference import pgm as slow_pgm
 from tests.reference import scan as slow_scan
 from tests.reference.topics import fnv1a_64
 
 # The largest frame of a stream that is divided.
 SCAN_LIMIT = 100_000
+# The largest message of a stream of multicast.
+DEFRAME_LIMIT = 600
 # How far down a stream a command may begin.
 FAR = 1_000_000_007
 
@@ -339,3 +346,62 @@ def segments(data: bytes) -> None:
         assert all(len(each) % 8 == 0 for each in found)
         table = (len(found) // 2 + 1) * 8
         assert data[table:] == b"".join(found)
+
+
+def _packet_slowly(data: bytes) -> pgm_packets.Packet | str:
+    try:
+        found = slow_pgm.parse(data)
+    except ValueError as error:
+        return str(error)
+    kind, tsi = pgm_packets.PacketType(found.pop("type")), pgm_packets.Tsi(*found.pop("tsi"))
+    return pgm_packets.Packet(kind, tsi, **found)
+
+
+def _packet(data: Any) -> pgm_packets.Packet | str:
+    try:
+        return pgm_packets.parse(data)
+    except pgm_packets.PgmError as error:
+        assert str(error).isprintable()
+        return error.fault
+
+
+def packets(data: bytes) -> None:
+    """A datagram as it came, and with a checksum that fits, for few mutations find one; data is written again."""
+    for datagram in (data, slow_pgm.sealed(data)) if len(data) >= 16 else (data,):
+        assert fast_pgm.checksum(datagram) == slow_pgm.checksum(datagram)
+        expected = _packet_slowly(datagram)
+        for form in (datagram, *_forms(datagram)):
+            found = _packet(form)
+            assert found == expected, (found, expected)
+        if isinstance(expected, pgm_packets.Packet) and expected.tsdu and not expected.options:
+            wire = pgm_packets.encode_data(
+                expected.type, expected.tsi, expected.port, expected.sqn, expected.trail, expected.tsdu
+            )
+            assert wire == slow_pgm.sealed(datagram)
+
+
+def deframer(data: bytes) -> None:
+    """TSDUs, each behind its size in one byte; 255 is a gap. Once at a go, once with a stop after each message."""
+    fast, stopping, slow = Probe(DEFRAME_LIMIT), Probe(DEFRAME_LIMIT), slow_deframer.Deframer(DEFRAME_LIMIT)
+    at = 0
+    while at < len(data):
+        size = data[at]
+        tsdu = data[at + 1 : at + 1 + size]
+        stopping.stop_after = stopping.messages + 1
+        if size == 255:
+            at += 1
+            fast.gap()
+            slow.gap()
+            stopping.gap()
+        else:
+            at += 1 + size
+            fast.push(tsdu)
+            slow.push(tsdu)
+            stopping.push(bytearray(tsdu))
+            while stopping.has_rest:
+                stopping.stop_after += 1
+                stopping.go_on()
+        assert fast.buffer_bytes <= max(4096, 4 * len(data))
+        for each in (fast, stopping):
+            assert (each.found, each.faults) == (slow.found, slow.faults), (slow.found, slow.faults)
+            assert (each.truncated, each.skipped) == (slow.truncated, slow.skipped)

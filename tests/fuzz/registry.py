@@ -20,9 +20,12 @@ from plexo._proto.delivery import (
     encode_deliver,
     encode_settle,
 )
+from plexo._proto.pgm import packets as pgm
 from plexo._proto.zmtp import encode_cancel, encode_frame, encode_ping, encode_pong, encode_subscribe
 from plexo._proto.zmtp_commands import encode_error, encode_ready
 from tests.fuzz import codecs, link, link_seeds, parsers
+from tests.reference.deframer import frame as pgm_frame
+from tests.reference.deframer import message, pack
 from tests.reference.envelope import scatter_envelope
 from tests.support import GREETING, frame, ready
 
@@ -100,6 +103,27 @@ def _repeats() -> Iterable[bytes]:
     yield bytes([101, 0, 1, 100, 0, 1, 98, 0, 1, 255, 255, 0, 255, 0, 1])
 
 
+def _packets() -> Iterable[bytes]:
+    tsi, nla, group = pgm.Tsi(bytes.fromhex("b7c6d1bc038a"), 0x4D2A), "10.77.0.1", "239.255.0.1"
+    data = pgm.encode_data(pgm.PacketType.ODATA, tsi, 5561, 7, 5, b"\0\0payload")
+    spm = pgm.encode_spm(tsi, 5561, 3, 5, 7, nla, fin=True)
+    yield from (data, spm, spm[:5] + b"\0" + spm[6:36], pgm.encode_spmr(tsi, 5561))
+    yield pgm.encode_nak(tsi, 5561, [7, 8, 9], nla, group)
+    yield pgm.encode_ncf(tsi, 5561, range(63), nla, group)
+    yield data[:5] + b"\1" + data[6:24] + b"\0\4\0\x0c\x0c\4\0\0\x8d\4\0\0" + data[24:]
+    yield spm[:28] + b"\0\2\0\0" + bytes(16) + spm[36:]
+
+
+def _streams() -> Iterable[bytes]:
+    one, long = message(b"org.a.B", b"payload"), message(b"long", b"x" * 300)
+    odd = pgm_frame(b"alone") + pgm_frame(b"t", 1) + pgm_frame(b"1", 1) + pgm_frame(b"2")
+    huge = b"\xff" + (2**63).to_bytes(8, "big") + b"\1"
+    for messages, size in (([one] * 4, 200), ([one, long, one], 60), ([odd, one], 30), ([one, huge], 100)):
+        tsdus = [bytes([len(each)]) + each for each in pack(messages, size)]
+        yield b"".join(tsdus)
+        yield b"".join(tsdus[:1]) + b"\xff" + b"".join(tsdus[2:])
+
+
 def _handshakes() -> Iterable[bytes]:
     for role, peer in enumerate((b"PAIR", b"SUB", b"PUB", b"XSUB", b"XPUB")):
         stream = GREETING + ready(peer)
@@ -165,6 +189,9 @@ _PICKLE_CODES = tuple(bytes([code]) for code in (*b"(.0123FIJKMNRSTVXcdhijloqstu
 
 TARGETS: dict[str, Target] = {
     "commands": Target(parsers.commands, _command_bodies, (b"\x05READY", b"\x04PING", b"\x09SUBSCRIBE", b"\x05ERROR")),
+    "deframer": Target(
+        parsers.deframer, _streams, (b"\xff\xff", b"\0\0", b"\0\1", b"\1\1", b"\xff" + bytes(7)), 2, sanitized=True
+    ),
     "delivery": Target(parsers.delivery, _delivery_bodies, link_seeds.DELIVERY_WORDS),
     "endpoints": Target(parsers.endpoints, _endpoints, (b"tcp://", b"ipc://", b"@", b"[::", b"]:", b":0", b"65535")),
     "envelope": Target(parsers.envelope, _envelopes, _POINTERS, 2, sanitized=True),
@@ -182,6 +209,9 @@ TARGETS: dict[str, Target] = {
         (b"\xc0", b"\xdf", *(bytes([0xA0 + len(name)]) + name.encode() for name in codecs.Order.__struct_fields__)),
     ),
     "numpy": Target(codecs.numpy, _arrays),
+    "packets": Target(
+        parsers.packets, _packets, (b"\0\4\0", b"\x82", b"\x8e\4", b"\0\1\0\0", b"\0\2\0\0"), 2, sanitized=True
+    ),
     "pickle": Target(codecs.pickle, _pickles, (*_PICKLE_WORDS, *_PICKLE_CODES), 3, sanitized=True),
     "repeats": Target(parsers.repeats, _repeats),
     "scan": Target(parsers.scan, _scans, (*_POINTERS, b"\x00", b"\x01", b"\x04\x02", b"\x02\0\0"), 2, sanitized=True),

@@ -153,6 +153,8 @@ FLOORS = (
     ("", "__main__", "cli", "demo"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+# Of the protocols, some are compiled where they read bytes: they know of nothing but each other.
+PURE = {"plexo._fast.pgm", "plexo._fast.deframer"}
 # Names of types only, in submodules of plexo.typing that runtime code of lower floors does not load.
 SIGNATURES = {"src/plexo/typing/reactant.py", "src/plexo/typing/responder.py"}
 
@@ -215,8 +217,16 @@ def test_imports_go_down(path: Path) -> None:
         for name in sorted(imported)
         if (name == "plexo" or name.startswith("plexo."))
         and FLOOR_OF.get(room_of(name), FLOOR_OF[""]) > FLOOR_OF[room]
+        and not (room == "_proto" and name in PURE)
     ]
     assert not upward
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_compiled_protocols_import_each_other_alone(name: str) -> None:
+    source = ROOT / "src/_fast" / f"{name.rpartition('.')[2]}.pyx"
+    ours = {imported for imported in imported_by_cython(source) if imported.startswith("plexo")}
+    assert ours <= PURE
 
 
 @pytest.mark.parametrize("path", [path for path in CODE if room_of_file(path) == "_fast"], ids=relative)

@@ -30,6 +30,7 @@ class Reason(str, Enum):
     PEER_CLOSED = "peer-closed"
     TOO_MANY_SUBSCRIPTIONS = "too-many-subscriptions"
     SUBSCRIPTION_TOO_LONG = "subscription-too-long"
+    MALFORMED_PACKET = "malformed-packet"
 
 
 class WireError(Exception):
