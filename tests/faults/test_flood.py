@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reactant sleeps for ten seconds while another process sends as fast as it can: memory stays within the limits,
-and the neurons beside it keep their rate. All policies at once, see flood.py."""
+and the neurons beside it go on. All policies at once, see flood.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from tests.faults.flood import AWAKE_S, KEYS, LOAD_BYTES, POLICIES, QUEUE_BYTES, SLEEP_S
+from tests.faults.flood import KEYS, LOAD_BYTES, LOADS_PER_TICK, POLICIES, QUEUE_BYTES
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0
@@ -25,7 +25,9 @@ MIB = 1 << 20
 # The queues, and for each link what is on its way through: a receive buffer, a send queue of 1 MiB, some slack for the
 # allocator. An unbounded queue would hold what arrives in ten seconds, gigabytes.
 MOST_GROWTH_BYTES = len(POLICIES) * (QUEUE_BYTES + 3 * MIB) + 16 * MIB
-LEAST_SHARE_OF_RATE = 0.25
+# Far more than the queue and the buffers of a link that had stopped could let through: 4 MiB and at most 8 MiB, in
+# loads of 16 KiB, of which every fourth is followed by a tick, are 192 ticks. A count, not a rate: machines differ.
+LEAST_TICKS = 5 * (QUEUE_BYTES + 8 * MIB) // (LOADS_PER_TICK * LOAD_BYTES)
 
 
 class Flood(NamedTuple):
@@ -97,12 +99,11 @@ def test_memory_of_both_sides_stays_within_the_limits(flooded: Flood) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_other_neurons_keep_their_rate(flooded: Flood, policy: str) -> None:
+def test_other_neurons_go_on(flooded: Flood, policy: str) -> None:
     report = flooded.reports[policy]
     before, during, after = report["ticks"]
-    rate_before, rate_during = (during - before) / AWAKE_S, (after - during) / SLEEP_S
     assert during > before
-    assert rate_during > LEAST_SHARE_OF_RATE * rate_before, (rate_before, rate_during)
+    assert after - during > LEAST_TICKS
     assert report["ticks_in_order"]
 
 
