@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a receiver asks of one source: which packets are missing, when to NAK them, and when to give them up.
 
-RFC 3208, section 6, as ZeroMQ's peers need it. Missing packets are *spans* of neighbours in the same state, so a burst of losses is
-one entry. Each goes from BACK_OFF (a random time, so that of several receivers one asks) by a NAK to WAIT_NCF, with the source's
-confirmation to WAIT_DATA, and back where nothing comes in time, until it is lost after so many tries. The data itself ends it in any state,
-and so does a trail that passes it. How long to wait is learnt from how long repairs take, as RFC 6298 does for TCP.
+RFC 3208, section 6, as ZeroMQ's peers need it. Missing packets are *spans* of neighbours in the same state, so a
+burst of losses is one entry. Each goes from BACK_OFF (a random time, so that of several receivers one asks) by a NAK
+to WAIT_NCF, with the source's confirmation to WAIT_DATA, and back where nothing comes in time, until it is lost after
+so many tries. The data itself ends it in any state, and so does a trail that passes it. How long to wait is learnt
+from how long repairs take, as RFC 6298 does for TCP.
 
-No clock, no chance, no I/O: the time is an argument (seconds, monotonic), numbers are drawn from an object like ``random.Random``.
-Whoever calls knows the sequence: `gap` comes in ascending order, and each sqn in it once until `reset`.
+No clock, no chance, no I/O: the time is an argument (seconds, monotonic), numbers are drawn from an object like
+``random.Random``. Whoever calls knows the sequence: `gap` comes in ascending order, and each sqn in it once until
+`begin`.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from plexo._proto.pgm.serial import MODULUS, distance
 from plexo._proto.pgm.timing import Timing
 
 NEVER = float("inf")
-# An SPM that is older than the last one came late, unless it is so much older: then the source counts anew, or the last one was forged,
-# and would shut out all that are right.
+# An SPM that is older than the last one came late, unless it is so much older: then the source counts anew, or
+# the last one was forged, and would shut out all that are right.
 REORDERED_SPMS = 64
 
 
@@ -58,7 +60,7 @@ TRANSITIONS = {
 
 
 class Span:
-    """Missing packets ``first`` to ``last``, numbered from where reception began: these numbers do not go round.
+    """Missing packets ``first`` to ``last``, in numbers that do not go round.
 
     ``asked_at`` is when the first NAK went out, if no second one did: of two nobody knows which was answered.
     """
@@ -85,8 +87,9 @@ class Span:
 class Receiver:
     """The gaps of one source.
 
-    ``group`` goes into NAKs: the group the source is heard on, dotted. ``nla`` is where the latest SPM said that the source is,
-    ``None`` before any. ``source_address`` stands in for it: the IPv4 address its packets came from, as a number.
+    ``group`` goes into NAKs: the group the source is heard on, dotted. ``nla`` is where the latest SPM said that the
+    source is, ``None`` before any. ``source_address`` stands in for it: the IPv4 address its packets came from, as a
+    number.
     """
 
     def __init__(self, tsi: Tsi, port: int, source_address: int, rng: Random, timing: Timing) -> None:
@@ -193,7 +196,7 @@ class Receiver:
     # -- what goes ------------------------------------------------------------------------------------------------
 
     def due(self) -> float:
-        """When to call `advance`: not later than a timer ends, but not sooner than a turn after the last call for NAKs."""
+        """When to call `advance`: when a timer ends, but for NAKs not sooner than a turn after the last ones."""
         if not self._spans:
             return self._spmr_at
         return min(self._spmr_at, self._fin_at, max(self._due, self._turn_at))
@@ -205,8 +208,9 @@ class Receiver:
     def advance(self, limit: int, now: float, full: bool = False) -> list[bytes]:
         """The NAKs and SPMRs that are due. Each goes to `nla`, else to the source's address, and to the group.
 
-        There is room for sqns before ``limit``, others are not asked for. ``full``: there is room for the next only; the first
-        list is asked for all the same, so that the source keeps it. What was given up is in `take_lost` then.
+        There is room for sqns before ``limit``, others are not asked for. ``full``: there is room for the next only;
+        the first list is asked for all the same, so that the source keeps it. What was given up is in `take_lost`
+        then.
         """
         datagrams = []
         if self._spmr_at <= now:
@@ -295,7 +299,10 @@ class Receiver:
         return span
 
     def _expire(self, limit: int, budget: int, now: float) -> list[int]:
-        """Let timers end; the sqns to ask for. What is over the budget stays due, what is not before the limit waits again."""
+        """Let timers end; the sqns to ask for.
+
+        What is over the budget stays due, what is not before the limit waits again.
+        """
         spans: list[Span] = []
         wanted: list[int] = []
         for span in self._spans:
