@@ -71,7 +71,9 @@ class Node:
         self.last_sender: int | None = None
         self._registers = RegisterMap()
         self._homes = Homes(slots, self._events.append)
+        # Topics whose turn to look for a home is still to come; and those that wait for a slot to be decided.
         self._pending: set[str] = set()
+        self._probing: dict[int, set[str]] = {}
         self._voting = Voting(
             instance, rng, timing, lambda: self._registers, self._say, self._decided, self._changed
         )
@@ -443,13 +445,11 @@ class Node:
         for slot, epoch, owner in values:
             if self._registers.learn(slot, epoch, owner):
                 self._converged_at = None
-                attempted = self._voting.attempted(slot)
                 self._voting.forget(slot)
+                self._pending |= self._probing.pop(slot, set())
                 home = self._homes.of(owner)
                 if home is not None:
                     self._settle(home.topic, self._now)
-                if attempted is not None and attempted != owner and (home := self._homes.of(attempted)):
-                    self._pending.add(home.topic)
 
     def _settle(self, topic: str, due: float) -> None:
         """Find out where it is at home, or propose it from `due` on."""
@@ -457,7 +457,11 @@ class Node:
         slot = self._homes.settle(
             home, self._registers, self._now, self._timing.switch_after * self._beat_s
         )
-        if slot is None or (self._view is not None and self._voting.propose(slot, home.owner, due)):
+        if slot is None:
+            self._pending.discard(topic)
+        elif self._view is not None and self._voting.propose(slot, home.owner, due):
+            # Maybe for somebody else: what comes of it is looked at when it is decided.
+            self._probing.setdefault(slot, set()).add(topic)
             self._pending.discard(topic)
         else:
             self._pending.add(topic)
@@ -465,6 +469,7 @@ class Node:
     def _settle_all(self, spread_s: float) -> None:
         """Under another lineage; not all nodes at once, since many want the same."""
         self._voting.drop_attempts()
+        self._probing.clear()
         self._pending.update(self._homes.by_topic)
         self._settle_pending(self._now + self._rng.random() * spread_s)
 

@@ -116,11 +116,6 @@ class Voting:
         if council is not None and self._change is None:
             self._change = ChangeAttempt(now)
 
-    def attempted(self, slot: int) -> bytes | None:
-        """Whose slot it was to become, as far as we were to decide."""
-        attempt = self._attempts.get(slot)
-        return None if attempt is None else attempt.owner
-
     def drop_attempts(self) -> None:
         """Another lineage: all topics look for their homes anew."""
         self._attempts.clear()
