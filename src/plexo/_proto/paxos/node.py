@@ -260,7 +260,7 @@ class Node:
         """A majority of the council is gone: those who are left go on without it, with what they know."""
         view = self._view
         assert view is not None
-        there = sum(self._is_there(instance) for instance in view.council)
+        there = sum(self._can_vote(instance, view) for instance in view.council)
         if there >= self._voting.majority:
             self._lost_since = NEVER
             return
@@ -297,6 +297,12 @@ class Node:
         rank = sum(instance < self.instance for instance in keep)
         if now - self._change_since >= rank * self._timing.gone_after * self._beat_s:
             self._voting.change_council(council, now)
+
+    def _can_vote(self, instance: int, view: View) -> bool:
+        """Whether a voter is there, and may know what was decided before: who alone knew may be gone."""
+        if instance == self.instance:
+            return self._voting.votes()
+        return self._is_there(instance) and self._members[instance].count >= view.count
 
     def _is_there(self, instance: int) -> bool:
         if instance == self.instance:
@@ -353,6 +359,7 @@ class Node:
             self._next_inquiry_at = self._now
             self._settle_all(self._beat_s / 2)
         elif view.lineage == ours.lineage and view.epoch > ours.epoch:
+            self._learn(self._voting.carried_to(view))
             self._enter(view)
 
     def _here(self, message: Any) -> bool:
