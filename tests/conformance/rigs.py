@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How two connected ganglia of each kind are made, and what a kind cannot have: declared here, never guessed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plexo import GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub
+from tests.support import within
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parents[2]
+POLICIES = ("block", "drop_oldest", "drop_newest", "reject", "latest")
+
+
+@dataclass(frozen=True)
+class Rig:
+    """make(**arguments) gives two ganglia: what either transmits reaches the other. They may be one (in process)."""
+
+    name: str
+    make: Callable[..., tuple[Any, Any]]
+    # It leaves the process: values are encoded, there are raw reactants, and sockets that no forked child may use.
+    encodes: bool = True
+    # It has links: events, `ready`, `peers_connected`, and books for each.
+    links: bool = True
+    # A peer that reacts to nothing is sent nothing.
+    subscribes: bool = False
+    # Whoever sends can be made to wait, or to drop, by a peer that reads no more: policies of `send_queue`.
+    send_policies: tuple[str, ...] = POLICIES
+    # Arguments under which a payload of so many bytes is carried and a larger one is MessageTooLarge; None: no limit.
+    limit: tuple[dict[str, Any], int] | None = None
+    # A payload that a peer which reads no more stops soon: some of these fill what lies between.
+    bulk: int = 256 << 10
+
+    async def connected(self, sender: Any, *neurons: Any) -> None:
+        """Until what `sender` transmits reaches its peer, which reacts to `neurons`."""
+        if self.links:
+            for neuron in neurons or (None,):
+                await within(sender.ready(1, neuron))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# -- the kinds ---------------------------------------------------------------------------------------------
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _bus(**arguments: Any) -> tuple[Any, Any]:
+    bus = GanglionInproc(**arguments)
+    return bus, bus
+
+
+def _pair(**arguments: Any) -> tuple[Any, Any]:
+    one = GanglionZmqTcpPair(HOST, 0, reconnect_min_s=0.005, **arguments)
+    return one, GanglionZmqTcpPair(peer=one.endpoint, reconnect_min_s=0.005, **arguments)
+
+
+def _pubsub(**arguments: Any) -> tuple[Any, Any]:
+    port = _free_port()
+    one = GanglionZmqTcpPubSub(HOST, 0, [(HOST, port)], reconnect_min_s=0.005, **arguments)
+    return one, GanglionZmqTcpPubSub(HOST, port, [one.endpoint or ""], reconnect_min_s=0.005, **arguments)
+
+
+@functools.cache
+def stranger() -> Any:
+    """The class that docs/writing-a-ganglion.md shows."""
+    page = (ROOT / "docs/writing-a-ganglion.md").read_text()
+    listing = re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert listing is not None
+    names: dict[str, Any] = {"__name__": "writing_a_ganglion"}
+    exec(compile(listing[1], "writing-a-ganglion.md", "exec", dont_inherit=True), names)
+    return names["GanglionSocket"]
+
+
+def _stranger(**arguments: Any) -> tuple[Any, Any]:
+    with contextlib.ExitStack() as sockets:
+        here, there = map(sockets.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+        made = stranger()(here, **arguments), stranger()(there, **arguments)
+        sockets.pop_all()
+        return made
+
+
+RIGS = (
+    Rig("inproc", _bus, encodes=False, links=False, send_policies=()),
+    Rig("pair", _pair, limit=({"max_frame_bytes": 10_000}, 10_000)),
+    Rig("pubsub", _pubsub, subscribes=True, limit=({"max_frame_bytes": 10_000}, 10_000)),
+    Rig("stranger", _stranger, links=False, limit=({}, 60_000), bulk=50_000),
+)
+
+
+# -- for tests ---------------------------------------------------------------------------------------------
+
+
+def every(condition: Callable[[Rig], object] = lambda rig: True) -> pytest.MarkDecorator:
+    """The test runs on each rig (for which the condition holds)."""
+    return pytest.mark.parametrize("rig", [rig for rig in RIGS if condition(rig)], ids=str)
+
+
+encoding = every(lambda rig: rig.encodes)
+linked = every(lambda rig: rig.links)
+
+
+class Gate:
+    """A reactant that notes what it gets, and waits with each until it is opened."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        self._opened = asyncio.Event()
+
+    async def __call__(self, data: Any) -> None:
+        self.got.append(data)
+        await self._opened.wait()
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+def receiving(ganglion: Any, neuron: Any) -> Any:
+    stats = ganglion.stats()
+    assert stats.balanced
+    return stats.neurons[neuron.name].receiving
+
+
+def sending(ganglion: Any, neuron: Any) -> Any:
+    stats = ganglion.stats()
+    assert stats.balanced
+    return stats.neurons[neuron.name].sending
