@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from plexo import GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub
-from tests.support import within
+from plexo import GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron
+from plexo.codec import BytesCodec
+from tests.support import namespace, within
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +117,9 @@ encoding = every(lambda rig: rig.encodes)
 linked = every(lambda rig: rig.links)
 
 
+raw = Neuron(bytes, namespace, BytesCodec())
+
+
 class Gate:
     """A reactant that notes what it gets, and waits with each until it is opened."""
 
@@ -129,6 +133,16 @@ class Gate:
 
     def open(self) -> None:
         self._opened.set()
+
+
+def bulk(rig: Rig, n: int) -> bytes:
+    """A large payload that begins with its number."""
+    return n.to_bytes(4, "big") * (rig.bulk // 4)
+
+
+def numbers(gate: Gate) -> list[int]:
+    """Of what `bulk` made."""
+    return [int.from_bytes(each[:4], "big") for each in gate.got]
 
 
 def receiving(ganglion: Any, neuron: Any) -> Any:

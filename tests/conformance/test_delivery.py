@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 
-from plexo import Cause, Neuron, Plexus
-from plexo.codec import BytesCodec
-from tests.conformance.rigs import Rig, encoding, every, receiving, sending
-from tests.support import Reading, Tick, namespace, reading, run, tick, until
-
-raw = Neuron(bytes, namespace, BytesCodec())
+from plexo import Cause, Plexus
+from tests.conformance.rigs import Rig, encoding, every, raw, receiving, sending
+from tests.support import Reading, Tick, reading, run, tick, until
 
 
 @every()

@@ -13,7 +13,6 @@ from plexo import (
     AckNotSupported,
     MessageTooLarge,
     MsgpackCodec,
-    Neuron,
     Plexus,
     TransmitterNotFound,
     WrongType,
@@ -21,10 +20,8 @@ from plexo import (
 from plexo.codec import BytesCodec, JsonCodec
 from plexo.exceptions import NeuronNotAvailable
 from plexo.typing.ganglion import Ganglion, GanglionExternal
-from tests.conformance.rigs import Gate, Rig, encoding, every, sending
-from tests.support import Reading, Tick, namespace, reading, run, tick, until
-
-raw = Neuron(bytes, namespace, BytesCodec())
+from tests.conformance.rigs import Gate, Rig, encoding, every, raw, sending
+from tests.support import Reading, Tick, reading, run, tick, until
 
 # Parameters by name, in their order; those after the star by name alone.
 FACE = {
