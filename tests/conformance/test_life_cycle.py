@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from plexo import Closed, Plexus, UsedAfterFork
-from tests.conformance.rigs import Gate, Rig, encoding, every
+from plexo import Cause, Closed, Plexus, UsedAfterFork
+from tests.conformance.rigs import Gate, Rig, encoding, every, receiving
 from tests.support import Tick, in_thread, run, tick, until, within
 
 
@@ -187,6 +188,59 @@ def test_several_event_loops_one_after_another(rig: Rig) -> None:
 
 
 @every()
+def test_many_generations_in_one_event_loop(rig: Rig) -> None:
+    """Descriptors are used again, so what a closed one leaves in the event loop is in the way of the next."""
+
+    async def main() -> None:
+        for n in range(5):
+            one, other = rig.make()
+            async with one, other:
+                got: list[Any] = []
+                await other.react(tick, [got.append])
+                await one.adapt(tick)
+                await rig.connected(one, tick)
+                await one.transmit(Tick(n), tick)
+                await until(lambda got=got: got)  # type: ignore[misc]
+                assert got == [Tick(n)]
+
+    run(main())
+
+
+@encoding
+@pytest.mark.leaves("the first event loop ends while a reactant is suspended in it")
+def test_what_one_event_loop_leaves_before_a_reactant_is_for_the_next(rig: Rig) -> None:
+    one, other = rig.make()
+    got: list[int] = []
+    begun: list[int] = []
+
+    async def react(data: Tick) -> None:
+        begun.append(data.n)
+        if data.n == 0:
+            await asyncio.sleep(60)
+        got.append(data.n)
+
+    async def begin() -> None:
+        await other.react(tick, [react])
+        await one.adapt(tick)
+        await rig.connected(one, tick)
+        for n in range(3):
+            await one.transmit(Tick(n), tick)
+        await until(lambda: receiving(other, tick).queued == 3)
+
+    async def go_on() -> None:
+        await other.adapt(tick)
+        await until(lambda: len(got) == 2)
+
+    run(begin())
+    assert begun == [0]
+    run(go_on())
+    assert got == [1, 2]
+    assert receiving(other, tick).dropped == {Cause.CANCELLED: 1}
+    one.close()
+    other.close()
+
+
+@every()
 def test_its_loop_ended_or_was_closed_before_it(rig: Rig) -> None:
     one, other = rig.make()
     loop = asyncio.new_event_loop()
@@ -293,6 +347,14 @@ def forking(test: Any) -> Any:
     return _quietly(pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")(test))
 
 
+def sockets() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+    return {each for each in found if each.startswith("socket:")}
+
+
 def _refusals(ganglion: Any) -> list[str]:
     said = []
 
@@ -322,6 +384,7 @@ def _refusals(ganglion: Any) -> list[str]:
 @encoding
 @pytest.mark.parametrize("when", ["between loops", "in a loop"])
 def test_a_forked_child_is_refused_and_the_parent_notices_nothing(rig: Rig, when: str) -> None:
+    before = sockets()
     one, other = rig.make()
     got: list[int] = []
 
@@ -344,6 +407,9 @@ def test_a_forked_child_is_refused_and_the_parent_notices_nothing(rig: Rig, when
     run(begin())
     if when == "between loops":
         assert in_child(lambda: _refusals(one)) == ["refused"] * 6
+        # The child has closed its copies of the descriptors, and nothing else.
+        assert in_child(lambda: sorted(sockets() - before)) == []
+        assert sockets() > before or not os.path.isdir("/proc/self/fd")
         run(go_on(1))
     assert got == [0, 1]
     one.close()

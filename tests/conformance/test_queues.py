@@ -55,6 +55,10 @@ def test_what_waits_for_a_busy_reactant(rig: Rig, policy: Any, place: str) -> No
             come = MOST if policy == "block" and rig.encodes else COUNT
             await until(lambda: receiving(other, tick).accepted + refused >= come)
             assert len(gate.got) == 1
+            if come == MOST:
+                # Long enough for what has come to be read, if it were.
+                await asyncio.sleep(0.02)
+                assert receiving(other, tick).queued <= 1 + MOST
             if policy != "block":
                 # The link is read: another neuron on it is not held up.
                 await one.transmit(Reading("tank", 1), reading)
@@ -168,8 +172,12 @@ def test_senders_that_wait_are_served_in_order_and_may_give_up(rig: Rig) -> None
             await asyncio.wait([senders[n] for n in given_up])
             assert all(senders[n].cancelled() for n in given_up)
             gate.open()
+            # Those who come while the others are served stand behind them.
+            for n in range(ENOUGH, ENOUGH + 50):
+                await asyncio.sleep(0)
+                senders.append(asyncio.create_task(one.transmit(bulk(rig, n), raw)))
             await within(asyncio.gather(*(each for n, each in enumerate(senders) if n not in given_up)))
-            expected = [n for n in range(ENOUGH) if n not in given_up]
+            expected = [n for n in range(ENOUGH + 50) if n not in given_up]
             await until(lambda: len(gate.got) == len(expected))
             assert numbers(gate) == expected
             assert one.stats().waiting == 0
@@ -198,6 +206,29 @@ def test_closing_tells_the_senders_that_wait(rig: Rig, how: str) -> None:
             assert book.accepted == ENOUGH - len(refused)
             assert set(book.dropped) <= {Cause.CLOSED, Cause.UNSENT}
             assert one.stats().waiting == 0
+
+    run(main())
+
+
+@every(lambda rig: "drop_oldest" in rig.send_policies)
+def test_closing_counts_what_no_peer_has_taken(rig: Rig) -> None:
+    async def main() -> None:
+        one, other = rig.make(send_queue=Queue("drop_oldest", messages=MOST))
+        async with one, other:
+            await stuck(rig, one, other)
+            sent = 0
+            # Nothing moves any more where that many in turn find no room.
+            while (book := sending(one, raw)).lost < 20 and sent < ENOUGH:
+                await one.transmit(bulk(rig, sent), raw)
+                await asyncio.sleep(0.002)
+                sent += 1
+            assert book.queued >= MOST
+            await one.aclose()
+            after = sending(one, raw)
+            assert after.accepted == sent
+            assert after.queued == 0
+            assert set(after.dropped) == {Cause.QUEUE_FULL, Cause.CLOSED}
+            assert after.dropped[Cause.CLOSED] >= MOST
 
     run(main())
 

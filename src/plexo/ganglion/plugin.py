@@ -312,8 +312,6 @@ class GanglionPlugin(GanglionExternalBase):
             fanout.revive()
         self._loop = loop
         self._read_on()
-        if self._is_held():
-            self._hold()
         self._room()
         self._watchers.resume()
 
@@ -332,11 +330,8 @@ class GanglionPlugin(GanglionExternalBase):
                     future.set_exception(error)
 
     def _resumed(self) -> None:
-        if self._loop is not None and not self._is_held():
+        if self._loop is not None and not any(feed.stopped for feed in self._feeds.values()):
             self._read_on()
-
-    def _is_held(self) -> bool:
-        return any(feed.stopped for feed in self._feeds.values())
 
     def _serving(self) -> list[asyncio.AbstractEventLoop]:
         return [] if self._loop is None else [self._loop]
