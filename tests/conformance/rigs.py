@@ -34,8 +34,10 @@ class Rig:
     encodes: bool = True
     # It has links: events, `ready`, `peers_connected`, and books for each.
     links: bool = True
-    # A peer that reacts to nothing is sent nothing.
+    # The sender knows who wants a neuron, and sends it to nobody else.
     subscribes: bool = False
+    # What nobody reacts to arrives all the same, and is counted where it does.
+    reaches_all: bool = True
     # Whoever sends can be made to wait, or to drop, by a peer that reads no more: policies of `send_queue`.
     send_policies: tuple[str, ...] = POLICIES
     # Arguments under which a payload of so many bytes is carried and a larger one is MessageTooLarge; None: no limit.
@@ -98,9 +100,9 @@ def _stranger(**arguments: Any) -> tuple[Any, Any]:
 
 
 RIGS = (
-    Rig("inproc", _bus, encodes=False, links=False, send_policies=()),
+    Rig("inproc", _bus, encodes=False, links=False, reaches_all=False, send_policies=()),
     Rig("pair", _pair, limit=({"max_frame_bytes": 10_000}, 10_000)),
-    Rig("pubsub", _pubsub, subscribes=True, limit=({"max_frame_bytes": 10_000}, 10_000)),
+    Rig("pubsub", _pubsub, subscribes=True, reaches_all=False, limit=({"max_frame_bytes": 10_000}, 10_000)),
     Rig("stranger", _stranger, links=False, limit=({}, 60_000), bulk=50_000),
 )
 
