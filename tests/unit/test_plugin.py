@@ -29,6 +29,9 @@ class Scripted(GanglionPlugin):
     def _hold(self) -> None:
         self.calls.append("hold")
 
+    def _await_room(self) -> None:
+        self.calls.append("await room")
+
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         self.calls.append("leave")
 
@@ -85,17 +88,19 @@ def test_the_order_of_calls() -> None:
 
 def test_senders_that_gave_up_are_forgotten() -> None:
     async def main() -> None:
-        async with Scripted() as ganglion:
+        async with Scripted(send_queue=Queue("block", messages=1)) as ganglion:
             await ganglion.adapt(tick)
+            await ganglion.transmit(Tick(-1), tick)  # is kept
             senders = [asyncio.create_task(ganglion.transmit(Tick(n), tick)) for n in range(100)]
             await until(lambda: ganglion.stats().waiting == 100)
             for each in senders[:99]:
                 each.cancel()
             await asyncio.wait(senders[:99])
             assert len(ganglion._senders) == 1
-            ganglion.more_room(1)
+            assert ganglion.calls == ["read", "await room"]
+            ganglion.more_room(2)
             assert await senders[99] == 1
-            assert ganglion.sent() == [99]
+            assert ganglion.sent() == [-1, 99]
 
     run(main())
 
@@ -130,6 +135,7 @@ def test_what_was_kept_and_finds_nobody_is_counted() -> None:
 @pytest.mark.parametrize(
     ("queue", "kept", "dropped"),
     [
+        (Queue("block", 10), list(range(10)), {}),
         (Queue("drop_oldest", 3), [7, 8, 9], {Cause.QUEUE_FULL: 7}),
         (Queue("drop_newest", 3), [0, 1, 2], {Cause.QUEUE_FULL: 7}),
         (Queue("reject", 3), [0, 1, 2], {}),
@@ -165,7 +171,35 @@ def test_what_is_kept_without_room_is_what_a_pair_keeps(
     run(main())
 
 
-def test_what_is_forwarded_waits_apart_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_waiting_all_that_is_accepted_is_kept_and_the_rest_refused() -> None:
+    async def main() -> None:
+        ganglion = Scripted(send_queue=Queue("block", messages=2))
+        async with Plexus([ganglion]) as plexus:
+            await plexus.adapt(tick)
+            for n in range(2):
+                plexus.transmit_nowait(Tick(n))
+            with pytest.raises(QueueFull):
+                plexus.transmit_nowait(Tick(2))
+        assert ganglion.stats().neurons[tick.name].sending.dropped == {Cause.CLOSED: 2}
+
+    run(main())
+
+
+def test_what_there_is_room_for_in_the_end_is_written() -> None:
+    async def main() -> None:
+        ganglion = Scripted()
+        async with ganglion:
+            await ganglion.adapt(tick)
+            for n in range(3):
+                await ganglion.transmit(Tick(n), tick)
+            ganglion.room = 2
+        assert ganglion.sent() == [0, 1]
+        assert ganglion.stats().neurons[tick.name].sending.dropped == {Cause.CLOSED: 1}
+
+    run(main())
+
+
+def test_what_is_forwarded_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "MAX_FORWARD_WAITING", 5)
 
     async def main() -> None:

@@ -6,6 +6,7 @@ what arrives. Queues, books, event loops and closing are here. See docs/writing-
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -27,7 +28,7 @@ from plexo.typing import EncodedType
 
 T = TypeVar("T")
 
-DEFAULT_SEND_QUEUE = Queue("block")
+DEFAULT_SEND_QUEUE = Queue("block", bytes=1 << 20)
 # Hosts whose messages are told apart in the books; those of later ones count together. Strangers choose them.
 MAX_FEEDS = 1024
 
@@ -57,8 +58,8 @@ class _Waiting(NamedTuple):
 class GanglionPlugin(GanglionExternalBase):
     """send_queue: what may wait for the transport, and what happens then; a Queue or the name of a policy.
 
-    Other arguments: see GanglionExternalBase. A transport fills in `_read_on`, `_hold`, `_write`, `_leave` and `_shut`,
-    and calls `_arrived`, `_malformed` and `_room`, all in the event loop that serves it, `_loop`.
+    Other arguments: see GanglionExternalBase. A transport fills in `_read_on`, `_hold`, `_write`, `_await_room`,
+    `_leave` and `_shut`, and calls `_arrived`, `_malformed` and `_room`, all in the event loop that serves it, `_loop`.
     """
 
     # The largest payload that `_write` takes; None: any.
@@ -101,9 +102,20 @@ class GanglionPlugin(GanglionExternalBase):
         raise NotImplementedError(f"{type(self).__name__} must say how it stops reading")
 
     def _write(self, topic: bytes, payload: bytes) -> int | None:
-        """Hand one message to the transport without waiting: how many peers get it. None: no room now; then it calls
-        `_room` when there is some. What goes wrong at a peer is not raised here."""
+        """Hand one message to the transport without waiting: how many peers get it. None: it has no room now.
+
+        What goes wrong at a peer is not raised here. It is called while the ganglion is being closed, too, when no loop
+        serves it any more.
+        """
         raise NotImplementedError(f"{type(self).__name__} must say how it writes a message")
+
+    def _await_room(self) -> None:
+        """`_write` has returned None: call `_room`, once, from `_loop`, when there is room again."""
+        raise NotImplementedError(f"{type(self).__name__} must say how it learns that there is room")
+
+    def _fileno(self) -> int:
+        """A descriptor that is writable when there is room: closing waits for it. -1: then it does not wait."""
+        return -1
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         """Neither read nor wait for room in `loop` any more; another may follow. Not called for one that is closed."""
@@ -143,26 +155,17 @@ class GanglionPlugin(GanglionExternalBase):
     def _room(self) -> None:
         """There is room again: what waits is written, the oldest first."""
         self._is_full = False
-        while self._backlog and not self._closed:
-            key, (synapse, payload) = next(iter(self._backlog.items()))
-            handed = self._try(synapse, payload)
-            if handed is None:
-                return
-            self._forget(key)
-            if not handed:
-                synapse.drop_sent(Cause.UNSENT)
+        self._flush()
         if self._dropped and self._is_half_empty():
             dropped, self._dropped = self._dropped, 0
             logger.warning("%r: dropped %d messages; no more now", self, dropped)
-        while self._senders and not self._closed:
+        while self._senders and not self._has_no_room():
             future, (synapse, payload) = next(iter(self._senders.items()))
+            del self._senders[future]
             if not future.done():
-                handed = self._try(synapse, payload)
-                if handed is None:
-                    return
-                synapse.count_sent(handed, handed)
+                if not self._written(synapse, payload):
+                    self._keep(object(), synapse, payload)
                 future.set_result(None)
-            self._senders.pop(future, None)
 
     # -- sending -----------------------------------------------------------------------------------------------
 
@@ -172,39 +175,60 @@ class GanglionPlugin(GanglionExternalBase):
     def _try(self, synapse: PluginSynapse[Any], payload: bytes) -> int | None:
         handed = self._write(synapse.topic, payload)
         self._is_full = handed is None
+        if handed is None and self._loop is not None:
+            self._await_room()
         return handed
+
+    def _flush(self) -> bool:
+        """Write what is accepted; whether all of it is."""
+        while self._backlog:
+            key, (synapse, payload) = next(iter(self._backlog.items()))
+            handed = self._try(synapse, payload)
+            if handed is None:
+                return False
+            self._forget(key)
+            if not handed:
+                synapse.drop_sent(Cause.UNSENT)
+        return True
 
     def _send(self, synapse: PluginSynapse[Any], payload: bytes, data: object) -> asyncio.Future[None] | None:
         """See `Synapse.send`. Of a message that has to wait nobody can say yet who gets it: it is handed to one."""
         self._use_running_loop()
         if self.max_payload_bytes is not None and len(payload) > self.max_payload_bytes:
             self._too_large(synapse, len(payload), self.max_payload_bytes)
-        if self._written(synapse, payload):
+        if not self._senders and self._written(synapse, payload):
             return None
-        if self._send_queue.policy == "block":
+        policy = self._send_queue.policy
+        if policy == "block" and (self._senders or self._has_no_room()):
             assert self._loop is not None
             future = self._loop.create_future()
             future.add_done_callback(self._forget_sender)
             self._senders[future] = _Waiting(synapse, payload)
             synapse.count_sent(1, 0)
             return future
-        key = self._key_of(synapse, payload, data)
-        if self._send_queue.policy == "reject" and self._has_no_room():
+        if policy == "reject" and self._has_no_room():
             synapse.count_sent(0, 0)
             raise QueueFull(f"{synapse.neuron}: the queue is full ({self._send_queue!r}); nothing was sent")
-        self._keep(key, synapse, payload)
+        key = self._key_of(synapse, payload, data)
+        if policy == "drop_newest" and self._has_no_room():
+            self._turn_away(synapse)
+        else:
+            self._keep(key, synapse, payload)
         return None
 
     def _forward(self, synapse: PluginSynapse[Any], payload: bytes) -> None:
+        """Nobody is there who could wait or be told."""
         self._use_running_loop()
         limit = self.max_payload_bytes
         if limit is not None and len(payload) > limit:
-            logger.warning("%r: %d bytes of %s cannot be passed on, at most %d; dropped",
-                           self, len(payload), synapse.neuron, limit)  # fmt: skip
+            logger.warning(
+                "%r: %d bytes of %s cannot be passed on, at most %d; dropped",
+                self, len(payload), synapse.neuron, limit,
+            )  # fmt: skip
             synapse.count_sent(0, 1)
             synapse.drop_sent(Cause.REJECTED)
             return
-        if self._written(synapse, payload):
+        if not self._senders and self._written(synapse, payload):
             return
         try:
             key = self._key_of(synapse, payload, None)
@@ -213,10 +237,18 @@ class GanglionPlugin(GanglionExternalBase):
             synapse.drop_sent(Cause.UNDECODABLE)
             self._undecodable(error, payload, synapse, "")
             return
-        self._keep(key, synapse, payload)
+        policy = self._send_queue.policy
+        if policy == "block":
+            full = len(self._backlog) >= MAX_FORWARD_WAITING
+        else:
+            full = policy in ("reject", "drop_newest") and self._has_no_room()
+        if full:
+            self._turn_away(synapse)
+        else:
+            self._keep(key, synapse, payload)
 
     def _written(self, synapse: PluginSynapse[Any], payload: bytes) -> bool:
-        if self._is_full or self._backlog or self._senders:
+        if self._is_full or self._backlog:
             return False
         handed = self._try(synapse, payload)
         if handed is None:
@@ -232,12 +264,7 @@ class GanglionPlugin(GanglionExternalBase):
         return synapse, self._send_queue.key(synapse.neuron.decode(payload) if data is None else data)
 
     def _keep(self, key: object, synapse: PluginSynapse[Any], payload: bytes) -> None:
-        """Into the backlog, as the policy says."""
-        policy = self._send_queue.policy
-        if policy in ("block", "reject", "drop_newest") and self._has_no_room():
-            synapse.count_sent(0, 1)
-            self._drop(synapse, Cause.QUEUE_FULL)
-            return
+        """Into the backlog; others make room, where the policy says so."""
         synapse.count_sent(1, 1)
         if key in self._backlog:  # under `latest`: the new one has its place
             before = self._backlog[key]
@@ -245,9 +272,8 @@ class GanglionPlugin(GanglionExternalBase):
             self._backlog_bytes += len(payload) - len(before.payload)
             self._backlog[key] = _Waiting(synapse, payload)
             return
-        while self._backlog and policy in ("drop_oldest", "latest") and self._has_no_room():
-            oldest = next(iter(self._backlog))
-            self._drop(self._forget(oldest).synapse, Cause.QUEUE_FULL)
+        while self._backlog and self._send_queue.policy in ("drop_oldest", "latest") and self._has_no_room():
+            self._drop_for_room(self._forget(next(iter(self._backlog))).synapse)
         self._backlog[key] = _Waiting(synapse, payload)
         self._backlog_bytes += len(payload)
 
@@ -256,8 +282,12 @@ class GanglionPlugin(GanglionExternalBase):
         self._backlog_bytes -= len(forgotten.payload)
         return forgotten
 
-    def _drop(self, synapse: PluginSynapse[Any], cause: Cause) -> None:
-        synapse.drop_sent(cause)
+    def _turn_away(self, synapse: PluginSynapse[Any]) -> None:
+        synapse.count_sent(0, 1)
+        self._drop_for_room(synapse)
+
+    def _drop_for_room(self, synapse: PluginSynapse[Any]) -> None:
+        synapse.drop_sent(Cause.QUEUE_FULL)
         if not self._dropped:
             logger.warning(
                 "%r: its queue is full, %r; dropping, first %s", self, self._send_queue, synapse.neuron
@@ -267,26 +297,21 @@ class GanglionPlugin(GanglionExternalBase):
     def _forget_sender(self, future: asyncio.Future[None]) -> None:
         self._senders.pop(future, None)
 
-    def _bounds(self) -> tuple[float, float]:
-        queue = self._send_queue
-        if queue.policy == "block":  # only what is forwarded waits there
-            return MAX_FORWARD_WAITING, float("inf")
-        return queue.messages or float("inf"), queue.bytes or float("inf")
-
     def _has_no_room(self) -> bool:
-        messages, size = self._bounds()
-        return len(self._backlog) >= messages or self._backlog_bytes >= size
+        queue = self._send_queue
+        return len(self._backlog) >= (queue.messages or math.inf) or self._backlog_bytes >= (
+            queue.bytes or math.inf
+        )
 
     def _is_half_empty(self) -> bool:
-        messages, size = self._bounds()
-        return len(self._backlog) <= messages // 2 and self._backlog_bytes <= size // 2
+        queue = self._send_queue
+        return 2 * len(self._backlog) <= (queue.messages or math.inf) and 2 * self._backlog_bytes <= (
+            queue.bytes or math.inf
+        )
 
     def _would_wait(self) -> bool:
         self._use_running_loop()
-        policy = self._send_queue.policy
-        if policy == "block":
-            return self._is_full or bool(self._senders)
-        return policy == "reject" and self._is_full and self._has_no_room()
+        return self._send_queue.policy in ("block", "reject") and (bool(self._senders) or self._has_no_room())
 
     def _waiting(self) -> int:
         return sum(not future.done() for future in list(self._senders))
@@ -340,10 +365,11 @@ class GanglionPlugin(GanglionExternalBase):
         super()._begin_close()
         self._end_senders(Closed(f"{self!r} was closed before this message was accepted"))
         self._leave_loop()
-        return ()
+        return (_Leaving(self),) if self._backlog and self._fileno() >= 0 else ()
 
     def _end_close(self) -> None:
         self._begin_close()
+        self._flush()
         lost = len(self._backlog)
         while self._backlog:
             self._forget(next(iter(self._backlog))).synapse.drop_sent(Cause.CLOSED)
@@ -360,6 +386,22 @@ class GanglionPlugin(GanglionExternalBase):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}, {len(self._synapses)} neurons>"
+
+
+class _Leaving:
+    """A plug-in that is being closed with messages that its transport has not taken."""
+
+    def __init__(self, ganglion: GanglionPlugin) -> None:
+        self._ganglion = ganglion
+
+    def fileno(self) -> int:
+        return self._ganglion._fileno()
+
+    def is_sending(self) -> bool:
+        return True
+
+    def finish_sending(self) -> bool:
+        return self._ganglion._flush()
 
 
 def _as_bytes(encoded: EncodedType) -> bytes:
