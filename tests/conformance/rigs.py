@@ -58,12 +58,6 @@ class Rig:
 # -- the kinds ---------------------------------------------------------------------------------------------
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def _bus(**arguments: Any) -> tuple[Any, Any]:
     bus = GanglionInproc(**arguments)
     return bus, bus
@@ -75,8 +69,10 @@ def _pair(**arguments: Any) -> tuple[Any, Any]:
 
 
 def _pubsub(**arguments: Any) -> tuple[Any, Any]:
-    port = _free_port()
-    one = GanglionZmqTcpPubSub(HOST, 0, [(HOST, port)], reconnect_min_s=0.005, **arguments)
+    with socket.socket() as reserved:  # until the other has its port
+        reserved.bind((HOST, 0))
+        port = int(reserved.getsockname()[1])
+        one = GanglionZmqTcpPubSub(HOST, 0, [(HOST, port)], reconnect_min_s=0.005, **arguments)
     return one, GanglionZmqTcpPubSub(HOST, port, [one.endpoint or ""], reconnect_min_s=0.005, **arguments)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from plexo import Cause, Closed, Plexus, UsedAfterFork
-from tests.conformance.rigs import Gate, Rig, encoding, every, receiving
+from tests.conformance.rigs import Gate, Rig, bulk, encoding, every, numbers, raw, receiving
 from tests.support import Tick, in_thread, run, tick, until, within
 
 
@@ -85,16 +85,17 @@ def test_closed_twice_and_refusing_from_then_on(rig: Rig, how: str) -> None:
 def test_what_was_accepted_arrives_although_the_sender_closes(rig: Rig) -> None:
     async def main() -> None:
         one, other = rig.make()
-        got: list[Any] = []
+        gate = Gate()
+        gate.open()
         async with other:
-            await other.react(tick, [got.append])
+            await other.react(raw, [gate])
             async with one:
-                await one.adapt(tick)
-                await rig.connected(one, tick)
-                for n in range(100):
-                    await one.transmit(Tick(n), tick)
-            await until(lambda: len(got) == 100)
-            assert got == [Tick(n) for n in range(100)]
+                await one.adapt(raw)
+                await rig.connected(one, raw)
+                for n in range(20):
+                    await one.transmit(bulk(rig, n), raw)
+            await until(lambda: len(gate.got) == 20)
+            assert numbers(gate) == list(range(20))
 
     run(main())
 

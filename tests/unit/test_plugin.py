@@ -171,6 +171,17 @@ def test_what_is_kept_without_room_is_what_a_pair_keeps(
     run(main())
 
 
+def test_what_is_superseded_counts_no_bytes() -> None:
+    async def main() -> None:
+        async with Scripted(send_queue=Queue("latest", bytes=1000)) as ganglion:
+            await ganglion.adapt(tick)
+            for n in (1, 1 << 40, 2):
+                await ganglion.transmit(Tick(n), tick)
+                assert ganglion._backlog_bytes == len(tick.encode(Tick(n)))
+
+    run(main())
+
+
 def test_without_waiting_all_that_is_accepted_is_kept_and_the_rest_refused() -> None:
     async def main() -> None:
         ganglion = Scripted(send_queue=Queue("block", messages=2))

@@ -76,7 +76,7 @@ class GanglionPlugin(GanglionExternalBase):
         on_error: OnError | None = None,
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        # The transport has said that it has no room, and not yet that it has.
+        # The transport has said that it has no room, and not yet that it has. Nothing waits where it has some.
         self._is_full = False
         # Accepted, in order. The key is the queue's, under `latest`, and otherwise an object of its own.
         self._backlog: OrderedDict[object, _Waiting] = OrderedDict()
@@ -196,10 +196,10 @@ class GanglionPlugin(GanglionExternalBase):
         self._use_running_loop()
         if self.max_payload_bytes is not None and len(payload) > self.max_payload_bytes:
             self._too_large(synapse, len(payload), self.max_payload_bytes)
-        if not self._senders and self._written(synapse, payload):
+        if self._written(synapse, payload):
             return None
         policy = self._send_queue.policy
-        if policy == "block" and (self._senders or self._has_no_room()):
+        if policy == "block" and self._has_no_room():
             assert self._loop is not None
             future = self._loop.create_future()
             future.add_done_callback(self._forget_sender)
@@ -228,7 +228,7 @@ class GanglionPlugin(GanglionExternalBase):
             synapse.count_sent(0, 1)
             synapse.drop_sent(Cause.REJECTED)
             return
-        if not self._senders and self._written(synapse, payload):
+        if self._written(synapse, payload):
             return
         try:
             key = self._key_of(synapse, payload, None)
@@ -248,7 +248,7 @@ class GanglionPlugin(GanglionExternalBase):
             self._keep(key, synapse, payload)
 
     def _written(self, synapse: PluginSynapse[Any], payload: bytes) -> bool:
-        if self._is_full or self._backlog:
+        if self._is_full:
             return False
         handed = self._try(synapse, payload)
         if handed is None:
@@ -311,7 +311,7 @@ class GanglionPlugin(GanglionExternalBase):
 
     def _would_wait(self) -> bool:
         self._use_running_loop()
-        return self._send_queue.policy in ("block", "reject") and (bool(self._senders) or self._has_no_room())
+        return self._send_queue.policy in ("block", "reject") and self._has_no_room()
 
     def _waiting(self) -> int:
         return sum(not future.done() for future in list(self._senders))
