@@ -36,12 +36,16 @@ class Rig:
     links: bool = True
     # The sender knows who wants a neuron, and sends it to nobody else.
     subscribes: bool = False
+    # It knows how many peers get a message, and `transmit` returns that.
+    counts_peers: bool = True
     # What nobody reacts to arrives all the same, and is counted where it does.
     reaches_all: bool = True
     # Whoever sends can be made to wait, or to drop, by a peer that reads no more: policies of `send_queue`.
     send_policies: tuple[str, ...] = POLICIES
-    # Arguments under which a payload of so many bytes is carried and a larger one is MessageTooLarge; None: no limit.
-    limit: tuple[dict[str, Any], int] | None = None
+    # A large payload that it carries without being told to.
+    large: int = (4 << 20) + 1
+    # (arguments, bytes, bytes): under these the first payload is carried, and the second is MessageTooLarge.
+    limit: tuple[dict[str, Any], int, int] | None = None
     # A payload that a peer which reads no more stops soon: some of these fill what lies between.
     bulk: int = 256 << 10
 
@@ -50,6 +54,10 @@ class Rig:
         if self.links:
             for neuron in neurons or (None,):
                 await within(sender.ready(1, neuron))
+
+    def returned(self, handed: int, expected: int) -> bool:
+        """Whether `transmit` may return that."""
+        return handed == expected or not self.counts_peers
 
     def __str__(self) -> str:
         return self.name
@@ -97,9 +105,15 @@ def _stranger(**arguments: Any) -> tuple[Any, Any]:
 
 RIGS = (
     Rig("inproc", _bus, encodes=False, links=False, reaches_all=False, send_policies=()),
-    Rig("pair", _pair, limit=({"max_frame_bytes": 10_000}, 10_000)),
-    Rig("pubsub", _pubsub, subscribes=True, reaches_all=False, limit=({"max_frame_bytes": 10_000}, 10_000)),
-    Rig("stranger", _stranger, links=False, limit=({}, 60_000), bulk=50_000),
+    Rig("pair", _pair, limit=({"max_frame_bytes": 10_000}, 9_000, 10_001)),
+    Rig(
+        "pubsub",
+        _pubsub,
+        subscribes=True,
+        reaches_all=False,
+        limit=({"max_frame_bytes": 10_000}, 10_000, 10_001),
+    ),
+    Rig("stranger", _stranger, links=False, large=60_000, limit=({}, 60_000, 60_001), bulk=50_000),
 )
 
 
