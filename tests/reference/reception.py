@@ -39,6 +39,7 @@ class Reception:
             if repair:
                 return
             self._begin(sqn)
+        self.deliver()
         if not repair and sqn < self.expected - self.most_packets:
             self._restarted = (self._restarted or 0) + self.lead + 1 - self.expected
             self.stored.clear()
@@ -69,6 +70,7 @@ class Reception:
     def spm(self, trail: int, lead: int) -> None:
         if not self._started:
             self._begin(lead + 1)
+        self.deliver()
         self._follow(trail)
         if lead - self.lead > self.most_packets:
             self._follow(lead + 1)
