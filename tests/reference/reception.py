@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.reference.deframer import Deframer, Message
 
 Event = Message | int | str
+MAX_LATE = 65536
 
 
 class Reception:
@@ -40,7 +41,7 @@ class Reception:
                 return
             self._begin(sqn)
         self.deliver()
-        if not repair and sqn < self.expected - self.most_packets:
+        if not repair and sqn < self.expected - MAX_LATE:
             self._restarted = (self._restarted or 0) + self.lead + 1 - self.expected
             self.stored.clear()
             self.given_up.clear()
