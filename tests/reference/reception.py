@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.reference.deframer import Deframer, Message
 
@@ -20,7 +21,7 @@ class Reception:
     def __init__(self, most_packets: int, most_bytes: int) -> None:
         self.most_packets, self.most_bytes = most_packets, most_bytes
         self.events: list[Event] = []
-        self.asked: list[tuple[object, ...]] = []
+        self.asked: list[tuple[Any, ...]] = []
         self.budget: int | None = None
         self.expected = self.trail = self.lead = -1
         self.stored: dict[int, bytes] = {}
