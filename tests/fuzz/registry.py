@@ -189,6 +189,9 @@ _PICKLE_CODES = tuple(bytes([code]) for code in (*b"(.0123FIJKMNRSTVXcdhijloqstu
 
 TARGETS: dict[str, Target] = {
     "commands": Target(parsers.commands, _command_bodies, (b"\x05READY", b"\x04PING", b"\x09SUBSCRIBE", b"\x05ERROR")),
+    "datagrams": Target(
+        reception.datagrams, reception.datagram_seeds, (b"\0\4\0", b"\x7c", b"\xff\xff"), 2, sanitized=True
+    ),
     "deframer": Target(
         parsers.deframer, _streams, (b"\xff\xff", b"\0\0", b"\0\1", b"\1\1", b"\xff" + bytes(7)), 2, sanitized=True
     ),
@@ -214,9 +217,6 @@ TARGETS: dict[str, Target] = {
     ),
     "pickle": Target(codecs.pickle, _pickles, (*_PICKLE_WORDS, *_PICKLE_CODES), 3, sanitized=True),
     "reception": Target(reception.sequences, reception.sequence_seeds, share=2, sanitized=True),
-    "reception_datagrams": Target(
-        reception.datagrams, reception.datagram_seeds, (b"\0\4\0", b"\x7c", b"\xff\xff"), 2, sanitized=True
-    ),
     "repeats": Target(parsers.repeats, _repeats),
     "scan": Target(parsers.scan, _scans, (*_POINTERS, b"\x00", b"\x01", b"\x04\x02", b"\x02\0\0"), 2, sanitized=True),
     "segments": Target(parsers.segments, _segment_tables, _POINTERS),
