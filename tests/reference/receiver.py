@@ -70,12 +70,14 @@ class Receiver:
         asked: list[int] = []
         for number in sorted(self.missing):
             each = self.missing[number]
+            if len(asked) == self.timing.naks_per_turn * LIST:
+                break
             if each.due > now:
                 continue
             if each.state == BACK_OFF:
                 if number >= limit:
                     each.due = now + self.timing.nak_back_off_s
-                elif len(asked) < self.timing.naks_per_turn * LIST:
+                else:
                     asked.append(number)
                     self._wait(each, WAIT_NCF, now)
                     each.asked_at = now if each.tries == 1 else None
