@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plexo._fast.pgm import seal
 from plexo._fast.reception import CountingReception, ListReception
 from plexo._proto.pgm.packets import PacketType, parse
 from tests.pgm.sources import (
@@ -260,6 +261,19 @@ def test_trap_4_a_message_around_a_gap_is_not_spliced() -> None:
     target = fed(packets[0], *packets[2:], spm(1, len(tsdus), len(tsdus) - 1))
     assert target.events[0] == 1 and (b"t", b"3") in target.events
     assert target.truncated == 1 and target.malformed_count == 0
+
+
+def test_trap_5_what_makes_others_abort_costs_a_count() -> None:
+    """A TSDU of a byte is no packet; an offset beyond the end, also while joining, is a fault of the stream."""
+    target = reception()
+    short = bytearray(odata(0)[:25])
+    short[14:16] = b"\0\1"
+    seal(short)
+    assert not target.push(short, 1.0) and target.heard_at == 0.0
+    beyond = b"\0\xf0" + b"x" * 20
+    fed(data(0, beyond), odata(1), data(2, beyond), odata(3), target=target)
+    assert target.events == ["offset-beyond-end", (b"t", b"1"), "offset-beyond-end", (b"t", b"3")]
+    assert target.lost_packets == 0
 
 
 # -- the source -----------------------------------------------------------------------------------------------
