@@ -685,3 +685,32 @@ def test_a_source_that_counts_anew_from_within_a_message() -> None:
 def test_what_is_stored_goes_with_the_reception() -> None:
     for _ in range(50):
         fed(odata(0), *(data(sqn, bytes(1400)) for sqn in range(2, 200)))
+
+
+# -- several receivers ----------------------------------------------------------------------------------------
+
+
+def test_of_many_that_miss_a_packet_few_ask_for_it() -> None:
+    """They draw when to ask, and hear the first, and the source that confirms it."""
+    targets = [ListReception(receiver(seed=seed), 1 << 20, 1000) for seed in range(40)]
+    for target in targets:
+        fed(odata(0), odata(2), target=target)
+    naks, now = 0, 1.0
+    heard: list[tuple[float, bytes]] = []
+    while now < 1.02:
+        now = min(min(target.next_due for target in targets), heard[0][0] if heard else 2.0)
+        if heard and heard[0][0] <= now:
+            datagram = heard.pop(0)[1]
+            for target in targets:
+                target.push(datagram, now)
+            continue
+        for target in targets:
+            if target.next_due <= now:
+                for datagram in target.turn(now):
+                    if parse(datagram).type is PacketType.NAK:
+                        naks += 1
+                        heard += [(now + 0.0001, datagram), (now + 0.0002, ncf(1))]
+    assert 1 <= naks <= 10
+    for target in targets:
+        assert numbers(fed(rdata(1), target=target, now=1.02).events) == [0, 1, 2]
+        assert asks(target, 9.0) == []
