@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plexo._proto.pgm.packets import MAX_SQNS, Packet, PacketType, Tsi, parse
@@ -367,6 +367,7 @@ steps = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(steps, max_size=40),
     st.sampled_from([5, 2**32 - 20, 2**31 - 20]),

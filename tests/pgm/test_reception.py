@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plexo._fast.pgm import seal
@@ -79,6 +79,7 @@ def play(
     return way
 
 
+@settings(deadline=None)
 @given(st.integers(0, 120), losses, firsts, st.integers(0, 2**32))
 def test_what_is_lost_on_the_way_is_repaired(count: int, loss: float, first: int, seed: int) -> None:
     """All messages, once, in order, whatever the way does: both ways lose, double and delay."""
@@ -91,6 +92,7 @@ def test_what_is_lost_on_the_way_is_repaired(count: int, loss: float, first: int
         assert not way.asked and target.repaired == target.repeated == 0
 
 
+@settings(deadline=None)
 @given(st.integers(1, 120), st.sampled_from([0.1, 0.4]), firsts, st.integers(1, 30), st.integers(0, 2**32))
 def test_what_the_source_cannot_repair_is_told_at_its_place(
     count: int, loss: float, first: int, window: int, seed: int
@@ -113,6 +115,7 @@ def test_what_the_source_cannot_repair_is_told_at_its_place(
     assert target.lost_packets == sum(event for event in target.events if isinstance(event, int))
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 100),
     losses,

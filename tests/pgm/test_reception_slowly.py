@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pgm.twins import MIDDLE, TSDUS, Twins
@@ -22,6 +22,7 @@ steps = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(steps, max_size=40),
     st.integers(1, 12),
