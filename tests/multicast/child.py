@@ -34,7 +34,7 @@ class Child:
         self.host = host
         self.name = f"{module} on {host.address}"
         self.reports: list[dict[str, Any]] = []
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in kill
         self._buffer = b""
         self.process = host.start(
             sys.executable,
@@ -62,7 +62,7 @@ class Child:
         self.process.stdin.flush()
 
     def expect(self, event: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
-        """The next report of that kind; others before it are dropped. AssertionError with all that is known otherwise."""
+        """The next report of that kind; others before it are dropped. AssertionError, with what is known, otherwise."""
         deadline = time.monotonic() + patience_s
         while True:
             while self.reports:
@@ -101,9 +101,7 @@ class Child:
         self.process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(END_S)
-        assert self.process.returncode == 0, (
-            f"{self.name}: status {self.process.returncode}\n{self.errors()}"
-        )
+        assert self.process.returncode == 0, f"{self.name}: status {self.process.returncode}\n{self.errors()}"
 
     def kill(self) -> None:
         """At once, as a power failure would."""
