@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -47,3 +48,23 @@ def send(
 def until(child: Child, sender: int, last: int, patience_s: float = PATIENCE_S) -> dict[str, Any]:
     """The log of a subscriber as soon as it has that message, or has waited so long."""
     return child.ask("until", 2 * patience_s, sender=sender, last=last, within_s=patience_s)
+
+
+@contextlib.contextmanager
+def synapse_peer(host: Host, *, group: str = GROUP, **options: object) -> Iterator[Child]:
+    """A program with SynapseZmqPlexoPubSubEPGM that is ready, and in the group."""
+    flags = (f"--group={group}", f"--options={json.dumps(options)}")
+    with Child(host, "tests.multicast.plexo_peer", "synapse", PORT, *flags) as child:
+        child.expect("ready")
+        wait_until_joined(host, group)
+        yield child
+
+
+@contextlib.contextmanager
+def ganglion_peer(host: Host, **options: object) -> Iterator[Child]:
+    """A program with GanglionPlexoMulticast that is ready."""
+    with Child(
+        host, "tests.multicast.plexo_peer", "ganglion", PORT, f"--options={json.dumps(options)}"
+    ) as child:
+        child.expect("ready")
+        yield child

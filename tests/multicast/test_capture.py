@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plexo._proto.pgm.packets import PacketType, Tsi, encode_data, encode_nak, encode_spm
+from plexo._proto.pgm.packets import PacketType, Tsi, encode_data, encode_nak, encode_spm, encode_spmr
 from tests.multicast.capture import dissect, trouble
 from tests.pgm.captures import CAPTURES
 
@@ -45,10 +45,11 @@ def test_nothing_is_wrong_with_ours(tmp_path: Path) -> None:
         encode_spm(TSI, PORT, 0, 0, 5, "10.77.0.1"),
         encode_data(PacketType.ODATA, TSI, PORT, 5, 0, b"\0\0\x05\0abcd"),
         encode_nak(TSI, PORT, [1, 2, 3], "10.77.0.1", "239.255.7.1"),
+        encode_spmr(TSI, PORT),
     ]
     packets, faults = dissect(pcap(tmp_path / "ours.pcap", ours), PORT)
     assert faults == []
-    assert packets == {"SPM": 1, "ODATA": 1, "NAK": 1}
+    assert packets == {"SPM": 1, "ODATA": 1, "NAK": 1, "SPMR": 1}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,7 @@ def test_nothing_is_wrong_with_ours(tmp_path: Path) -> None:
         (lambda packet: packet[:6] + b"\0\0" + packet[8:], "checksum"),
         (lambda packet: packet[:12], "not taken for PGM"),
         (lambda packet: packet[:30], "malformed"),
+        (lambda _: encode_spmr(TSI, PORT)[:-1] + b"!", "not taken for PGM"),
     ],
 )
 def test_a_bad_packet_is_found(tmp_path: Path, spoil: Callable[[bytes], bytes], found: str) -> None:
