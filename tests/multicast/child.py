@@ -57,8 +57,11 @@ class Child:
 
     def tell(self, do: str, **details: Any) -> None:
         """One command."""
+        self.tell_line(json.dumps({"do": do, **details}))
+
+    def tell_line(self, line: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"do": do, **details}).encode() + b"\n")
+        self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
     def expect(self, event: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:

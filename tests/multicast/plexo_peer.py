@@ -162,7 +162,7 @@ class Served:
     async def peers(self) -> dict[str, Any]:
         return {
             "peers": [
-                {"host": each.host, "published": list(each.published)} for each in self.peer.whole.peers()
+                {"host": each.host, "publishes": list(each.publishes)} for each in self.peer.whole.peers()
             ]
         }
 
