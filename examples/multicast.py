@@ -5,8 +5,8 @@
     python examples/multicast.py log
     python examples/multicast.py bridge
 
-Any number of them, in any order. The bridge publishes for subscribers over TCP what it hears; try it with
-`python examples/pubsub.py log`. `--interface 127.0.0.1` keeps everything on this machine.
+Any number, in any order. The bridge publishes over TCP what it hears, for `python examples/pubsub.py log`.
+`--interface 127.0.0.1` keeps everything on this machine.
 """
 
 import argparse
@@ -66,16 +66,17 @@ def main() -> None:
     parser.add_argument("--multicast-port", type=int, default=5560, help="the same for all")
     parser.add_argument("--port", type=int, default=5570, help="TCP, of the bridge")
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between two readings")
-    parser.add_argument("--count", type=int, default=0, help="readings to make, or to log; 0: until interrupted")
+    parser.add_argument("--count", type=int, default=0, help="readings; 0: until interrupted")
     given = parser.parse_args()
     multicast = GanglionPlexoMulticast(given.interface, port=given.multicast_port)
     with contextlib.suppress(KeyboardInterrupt):
-        if given.role == "sensor":
-            asyncio.run(sense(multicast, given.name, given.interval, given.count))
-        elif given.role == "log":
-            asyncio.run(log(multicast, given.count))
-        else:
-            asyncio.run(bridge(multicast, given.port))
+        asyncio.run(
+            {
+                "sensor": lambda: sense(multicast, given.name, given.interval, given.count),
+                "log": lambda: log(multicast, given.count),
+                "bridge": lambda: bridge(multicast, given.port),
+            }[given.role]()
+        )
 
 
 if __name__ == "__main__":

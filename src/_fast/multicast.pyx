@@ -451,6 +451,14 @@ cdef class MulticastSynapse(PubSynapse):
             transmission.append(load.data(i), load.size(i), None)
         return 0
 
+    cdef int check(self, size_t size) except -1:
+        cdef size_t most = self.hub.max_frame_bytes
+        if self.subscribers:
+            most = min(most, (<Transmission>self.subscribers[0]).window.largest_message(<size_t>len(self.topic)))
+        if size > most:
+            self.hub.owner._too_large(self, size, most)
+        return 0
+
     cpdef bint wanted_outside(self):
         """Nobody knows who listens to a group."""
         return True

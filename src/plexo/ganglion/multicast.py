@@ -158,11 +158,6 @@ class GanglionMulticast(GanglionExternalBase):
         self._sockets: list[socket.socket] = []
         self._joined: dict[str, _Membership] = {}
         self._listening: dict[bytes, frozenset[str]] = {}
-        super().__init__(
-            relevant_neurons, ignored_neurons, allowed_codecs, receive_queue=receive_queue, on_error=on_error
-        )
-        self._ended = NO_LINK
-        self._farewell: Farewell | None = None
         self._said_trouble: set[str] = set()
         if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
             raise ValueError(f"port: expected 1 to 65535, got {port!r}")
@@ -189,6 +184,7 @@ class GanglionMulticast(GanglionExternalBase):
         self.max_message_bytes = max_message_bytes
         self.buffer_bytes = buffer_bytes
         self._key = None if key is None else Key(key)
+        queue = as_queue(send_queue, "send_queue", DEFAULT_SEND_QUEUE)
         self._timing = Timing()
         self._rng = random.Random(os.urandom(16))
         self._alarms = Alarms()
@@ -196,7 +192,11 @@ class GanglionMulticast(GanglionExternalBase):
         self._relay_socket = self._keep(relay_socket(self.interface))
         self._nak_socket = self._keep(nak_socket(self.interface, port))
         self._warn_of_buffers(self._sending_socket)
-        queue = as_queue(send_queue, "send_queue", DEFAULT_SEND_QUEUE)
+        super().__init__(
+            relevant_neurons, ignored_neurons, allowed_codecs, receive_queue=receive_queue, on_error=on_error
+        )
+        self._ended = NO_LINK
+        self._farewell: Farewell | None = None
         self.hub = MulticastHub(
             self, self._topics, max_message_bytes, queue, self._sending_socket.fileno(), port, float(rate),
             self._alarms, self._key, -1 if busy_poll_s is None else busy_poll_s,
@@ -222,7 +222,7 @@ class GanglionMulticast(GanglionExternalBase):
     def _groups_to_hear(self, topic: str) -> frozenset[str]:
         raise NotImplementedError(f"{type(self).__name__} must say where a topic is heard")
 
-    def _source_begun(self, synapse: Synapse[Any]) -> None:
+    def _source_begun(self, synapse: SynapseMulticast[Any]) -> None:
         """A topic is published from now on."""
 
     # -- event loop --------------------------------------------------------------------------------------------

@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from plexo._fast.synapse import Synapse
 from plexo._fast.wake import clock
-from plexo._proto.pgm.packets import undotted
 from plexo._proto.paxos.node import Node
 from plexo._proto.paxos.timing import Timing as PaxosTiming
 from plexo._proto.paxos import events as told
-from plexo.exceptions import Closed, ConsensusNotReached, IpsExhausted
+from plexo.exceptions import ConsensusNotReached, IpsExhausted
 from plexo.ganglion.events import LinkEventKind
 from plexo.ganglion.farewell import Farewell
 from plexo.ganglion.multicast import DEFAULT_PORT, GanglionMulticast
@@ -26,7 +23,7 @@ from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause
 from plexo.synapse.multicast import SynapseMulticast
 
-DEFAULT_BLOCK = ip_network("239.255.0.0/16")
+DEFAULT_BLOCK = IPv4Network("239.255.0.0/16")
 DEFAULT_HEARTBEAT_S = 0.2
 DEFAULT_AGREEMENT_TIMEOUT_S = 5.0
 # Slots of the block that are no topic's: 0 to 5 were 1.0's.
@@ -39,8 +36,8 @@ CONTROL_READS_PER_TURN = 64
 
 
 class Group(NamedTuple):
-    """Where a topic is at home: `address`, whether all agree on it (else it is provisional), and under which lineage
-    and epoch of voters that was last known."""
+    """Where a topic is at home: `address`, whether it is agreed upon (else it is provisional), and the lineage and epoch of
+    those who vote now (0: none yet)."""
 
     address: str
     agreed: bool
@@ -233,7 +230,7 @@ class GanglionPlexoMulticast(GanglionMulticast):
         self._advance(now)
         return synapse
 
-    def _source_begun(self, synapse: Synapse[Any]) -> None:
+    def _source_begun(self, synapse: SynapseMulticast[Any]) -> None:
         if self._repair_group is not None and self._repair_group not in self._joined:
             # Where NAKs come that were sent to this host's address, and given to another program.
             self._join(self._repair_group)
@@ -250,7 +247,8 @@ class GanglionPlexoMulticast(GanglionMulticast):
         found = {}
         for neuron in list(self._synapses):
             slot, agreed = self._node.allocation(neuron.name)
-            found[neuron.name] = Group(self._address(slot), agreed, view.lineage, view.epoch)
+            lineage, epoch = (0, 0) if view is None else (view.lineage, view.epoch)
+            found[neuron.name] = Group(self._address(slot), agreed, lineage, epoch)
         return MappingProxyType(found)
 
     async def agreed(self, neuron: Neuron[Any], timeout_s: float | None = None) -> str:

@@ -22,8 +22,8 @@ class _OneGroup(GanglionMulticast):
     is asked for repairs there, and so are we."""
 
     def __init__(self, group: str, bind_interface: object, port: int, **limits: Any) -> None:
-        super().__init__(bind_interface, port, (), (), (), **limits)
         self.group = group
+        super().__init__(bind_interface, port, (), (), (), **limits)
         self._repair_groups = frozenset((group,))
 
     def _group_to_send(self, topic: str) -> str:
