@@ -62,7 +62,10 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("port", type=int)
     given = parser.parse_args()
-    pipes, pids = [], []
+    pipes: list[int] = []
+    pids: list[int] = []
+    # Before there are others, who report by the same pipe.
+    report("ready")
     for number in range(given.count):
         mine, theirs = os.pipe()
         pid = os.fork()
@@ -80,7 +83,6 @@ def main() -> None:
         os.close(mine)
         pipes.append(theirs)
         pids.append(pid)
-    report("ready")
     try:
         for line in sys.stdin.buffer:
             for pipe in pipes:
