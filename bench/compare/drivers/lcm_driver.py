@@ -55,9 +55,12 @@ def receive(size: int, _address: str) -> None:
             if not link.handle_timeout(TURN_MS):
                 return
 
+    def peek() -> tuple[int, int]:
+        return count, checksum % samples.MODULUS
+
     for wanted in Commands():
         count = checksum = 0
-        arrived(lambda: (count, checksum % samples.MODULUS), turn, wanted)
+        arrived(peek, turn, wanted)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def one_way(
 ) -> None:
     """Report what came of `count` messages per second, with so much of all datagrams lost on their way.
 
-    The ends are command lines, without the address of their host, which is appended. `loses`: it is a transport that may
-    lose messages, and how many it lost is said; else that is a failure.
+    The ends are command lines, without the address of their host, which is appended. `loses`: it is a transport that
+    may lose messages, and how many it lost is said; else that is a failure.
     """
     if reason := network.trouble():
         raise SystemExit(f"missing: {reason}")

@@ -19,6 +19,9 @@ from plexo import Plexus
 
 SCRIPT = str(Path(__file__).with_name("plexo_driver.py"))
 LOOK_S = 0.002
+# Above what the row aims at; and what is sent in half a second, so that repairs come in time.
+RATE = 350e6
+WINDOW_BYTES = 256 << 20
 
 
 def multicast(count: int, size: int, percent: float, style: str = "async") -> None:
@@ -35,7 +38,7 @@ def send(size: int, style: str, address: str) -> None:
 
 async def _send(size: int, style: str, address: str) -> None:
     messages, neuron = values(size), neurons[kind_of(size)]
-    ganglion = plexo.GanglionPlexoMulticast(address)
+    ganglion = plexo.GanglionPlexoMulticast(address, rate_bytes_per_s=RATE, window_bytes=WINDOW_BYTES)
     async with Plexus([ganglion]) as plexus:
         await plexus.adapt(neuron)
         await ganglion.agreed(neuron, timeout_s=20)
@@ -56,7 +59,7 @@ def receive(size: int, style: str, address: str) -> None:
 
 async def _receive(size: int, style: str, address: str) -> None:
     neuron = neurons[kind_of(size)]
-    ganglion = plexo.GanglionPlexoMulticast(address)
+    ganglion = plexo.GanglionPlexoMulticast(address, rate_bytes_per_s=RATE, window_bytes=WINDOW_BYTES)
     async with Plexus([ganglion]) as plexus:
         react, take = _counting(style)
         plexus.on(neuron, batch=style == "batch")(react)
