@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small network made of namespaces: hosts on one switch (a bridge), which loses packets or is cut on demand.
 
-A host is a network namespace with one interface, eth0, at 10.77.0.n. Losses and cuts are rules of nftables in the switch's
-namespace (no queueing discipline is needed, which many kernels lack), and meet single packets: what a host has put together
-for speed is taken apart before it leaves.
+A host is a network namespace with one interface, eth0, at 10.77.0.n. Losses and cuts are rules of nftables in the
+switch's namespace (no queueing discipline is needed, which many kernels lack), and meet single packets: what a host has
+put together for speed is taken apart before it leaves.
 
-Names hold the process id of who made them, so runs do not meet, and what a killed run left is found and removed by the next.
+Names hold the process id of who made them, so runs do not meet, and what a killed run left is removed by the next.
 """
 
 from __future__ import annotations
