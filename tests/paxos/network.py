@@ -25,7 +25,9 @@ class Host:
         self.number = number
         self.drift = drift
         self.node: Node | None = None
+        # A call of `wake` that is planned, by its number, and for when.
         self.woken = 0
+        self.wakes_at = float("inf")
         # What is adapted here; of published topics the number of the next message.
         self.wanted: set[str] = set()
         self.published: dict[str, int] = {}
@@ -91,6 +93,7 @@ class Network:
                 self.after(host)
             host.node = None
             host.woken += 1
+            host.wakes_at = float("inf")
 
     def adapt(self, host: Host, topic: str) -> None:
         host.wanted.add(topic)
@@ -109,13 +112,16 @@ class Network:
             if len(datagram) >= messages.MAX_DATAGRAM_BYTES + 1:
                 raise Violation(f"a control datagram of {len(datagram)} bytes")
             self.carry(host, datagram)
-        host.woken += 1
-        due = node.due()
-        if due < float("inf"):
-            self.at(max(self.now, due / host.drift), self.wake, host, host.woken)
+        due = max(self.now, node.due() / host.drift)
+        if due != host.wakes_at:
+            host.wakes_at = due
+            host.woken += 1
+            if due < float("inf"):
+                self.at(due, self.wake, host, host.woken)
 
     def wake(self, host: Host, woken: int) -> None:
         if host.node is not None and host.woken == woken:
+            host.wakes_at = float("inf")
             # Not before its time by its own clock.
             host.node.advance(max(host.clock(self.now), host.node.due()))
             self.after(host)
