@@ -391,6 +391,8 @@ class GanglionPlugin(GanglionExternalBase):
 class _Leaving:
     """A plug-in that is being closed with messages that its transport has not taken."""
 
+    goes_by_time = False
+
     def __init__(self, ganglion: GanglionPlugin) -> None:
         self._ganglion = ganglion
 

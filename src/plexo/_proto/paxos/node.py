@@ -43,8 +43,8 @@ from plexo._proto.paxos.voting import NEVER, Random, Voting
 MAX_ANSWER_PAGES = 8
 # Room of a page of topics, and what else is in its datagram.
 _PAGE_BYTES = messages.MAX_DATAGRAM_BYTES - 64
-# A lineage is a depth and a random number: each that is founded because a council was lost is lower than the one before, so that
-# it is not given up for that one.
+# A lineage is a depth and a random number: each that is founded because a council was lost is lower than the one
+# before, so that it is not given up for that one.
 _DEPTH_SHIFT = 48
 _MAX_DEPTH = 0xFFFF
 
@@ -286,7 +286,9 @@ class Node:
         newcomers = sorted(
             (each.since, each.instance)
             for each in self._members.values()
-            if each.instance not in view.council and self._shares_lineage(each) and now - each.since >= settled
+            if each.instance not in view.council
+            and self._shares_lineage(each)
+            and now - each.since >= settled
         )
         council = tuple(sorted([*keep, *(instance for _, instance in newcomers)][:MAX_COUNCIL]))
         if council == view.council or len(keep) < self._voting.majority:
@@ -461,9 +463,7 @@ class Node:
     def _settle(self, topic: str, due: float) -> None:
         """Find out where it is at home, or propose it from `due` on."""
         home = self._homes.by_topic[topic]
-        slot = self._homes.settle(
-            home, self._registers, self._now, self._timing.switch_after * self._beat_s
-        )
+        slot = self._homes.settle(home, self._registers, self._now, self._timing.switch_after * self._beat_s)
         if slot is None:
             self._pending.discard(topic)
         elif self._view is not None and self._voting.propose(slot, home.owner, due):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proposals under way: of slots, many with one message, and of the next council. State only; `node` says what follows."""
+"""Proposals under way: of slots, many with one message, and of the next council. State only; `node` says what
+follows."""
 
 from __future__ import annotations
 
@@ -75,7 +76,18 @@ class Attempt:
 class ChangeAttempt:
     """To have the next council decided."""
 
-    __slots__ = ("accepted", "answers", "ballot", "best", "due", "phase", "repeats", "synced", "tries", "value")
+    __slots__ = (
+        "accepted",
+        "answers",
+        "ballot",
+        "best",
+        "due",
+        "phase",
+        "repeats",
+        "synced",
+        "tries",
+        "value",
+    )
 
     def __init__(self, due: float) -> None:
         self.due = due
