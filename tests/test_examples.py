@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,13 @@ TIMEOUT_S = 30
 END_S = 10
 
 PORT = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
+
+
+def free_udp_port() -> int:
+    """One that nobody uses now: multicast programs share theirs, so there is none to be given out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Example:
@@ -237,6 +245,32 @@ def test_forward() -> None:
     assert {sample["celsius"] for sample in (first, *others)} == {20.5}
     # What the raw reactant saw: a MessagePack map of two entries, which begins 82.
     assert re.match(r"26 bytes: 82[0-9a-f]{50}\n", seen)
+
+
+def test_multicast() -> None:
+    options = ("--interface", "127.0.0.1", "--multicast-port", free_udp_port())
+    with Example("multicast.py", "log", *options) as log:
+        assert re.fullmatch(
+            r"listening; 239\.255\.\d+\.\d+ is the group of org\.brewery\.sake\.Reading\.msgpack", log.line()
+        )
+        with Example("multicast.py", "bridge", "--port", 0, *options) as bridge:
+            (port,) = bridge.ports()
+            with (
+                Example("multicast.py", "sensor", "tank-1", "--interval", 0.02, *options) as one,
+                Example("multicast.py", "sensor", "tank-2", "--interval", 0.02, *options) as two,
+                Example("pubsub.py", "log", "--peers", port, "--count", 5) as subscriber,
+            ):
+                heard: dict[str, list[int]] = {"tank-1": [], "tank-2": []}
+                while min(map(len, heard.values())) < 3:
+                    sensor, number, _ = log.line().split(" ", 2)
+                    heard[sensor].append(int(number[1:-1]))
+                assert len(subscriber.output().splitlines()) == 5
+                one.interrupt()
+                two.interrupt()
+            bridge.interrupt()
+        log.interrupt()
+    for numbers in heard.values():
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def test_with_uvloop() -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         StringCodec,
     )
     from plexo.collector import Collector
+    from plexo.ganglion.plexo_multicast import GanglionPlexoMulticast
     from plexo.ganglion.tcp_pair import GanglionZmqTcpPair
     from plexo.ganglion.tcp_pubsub import GanglionZmqTcpPubSub
 
@@ -72,6 +73,7 @@ __all__ = [
     "EncodeError",
     "Failure",
     "GanglionInproc",
+    "GanglionPlexoMulticast",
     "GanglionStats",
     "GanglionZmqTcpPair",
     "GanglionZmqTcpPubSub",
@@ -109,6 +111,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys([name for name in __all__ if name.endswith("Codec")], "plexo.codec"),
     "Collector": "plexo.collector",
+    "GanglionPlexoMulticast": "plexo.ganglion.plexo_multicast",
     "GanglionZmqTcpPair": "plexo.ganglion.tcp_pair",
     "GanglionZmqTcpPubSub": "plexo.ganglion.tcp_pubsub",
 }

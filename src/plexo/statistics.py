@@ -43,6 +43,8 @@ class Cause(str, Enum):
     SLOW_CONSUMER = "slow-consumer"
     REPEATED = "repeated"
     NOT_ACKNOWLEDGED = "not-acknowledged"
+    LOST = "lost"
+    UNAUTHENTIC = "unauthentic"
 
 
 class Book(NamedTuple):

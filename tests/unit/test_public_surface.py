@@ -43,6 +43,7 @@ PUBLIC = {
     "EncodeError",
     "Failure",
     "GanglionInproc",
+    "GanglionPlexoMulticast",
     "GanglionStats",
     "GanglionZmqTcpPair",
     "GanglionZmqTcpPubSub",

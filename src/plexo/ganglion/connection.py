@@ -53,6 +53,8 @@ DRAIN_READS = 16
 class Connection:
     """One socket: first the hand-shake, then a compiled link that calls back for what is rare."""
 
+    goes_by_time = False
+
     def __init__(
         self,
         ganglion: GanglionZmtp,

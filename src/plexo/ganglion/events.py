@@ -43,6 +43,12 @@ class LinkEventKind(str, Enum):
     REJECTED = "rejected"
     SLOW = "slow"
     HANDSHAKE_FAILED = "handshake-failed"
+    LOST = "lost"
+    AGREED = "agreed"
+    MOVED = "moved"
+    LINEAGE_CHANGED = "lineage-changed"
+    MEMBER_JOINED = "member-joined"
+    MEMBER_LEFT = "member-left"
 
 
 class LinkEvent(NamedTuple):
@@ -55,6 +61,14 @@ class LinkEvent(NamedTuple):
     REJECTED           a connection was turned away, by us or by the peer
     HANDSHAKE_FAILED   a connection ended before both sides had introduced themselves
     SLOW               the peer does not keep up: its queue is full, from now on the queue's policy rules
+
+    Over multicast CONNECTED and DISCONNECTED tell of sources that are heard, by their host, and these are told beside:
+
+    LOST               packets of a source cannot be repaired any more; what was in them is lost
+    AGREED             all know now which group a topic has: `peer` is the group, `reason` the topic
+    MOVED              a topic has another group from now on: `peer` is that group, `reason` the topic
+    LINEAGE_CHANGED    agreement goes on under another founder's register of groups
+    MEMBER_JOINED, MEMBER_LEFT   another program came or went: `peer` is its instance, as in `peers()`
     """
 
     kind: LinkEventKind

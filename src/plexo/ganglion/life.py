@@ -49,6 +49,9 @@ LOOK_S = 0.005
 class Lingering(Protocol):
     """A connection at its end, with bytes that the peer has not taken."""
 
+    # Whether it has to be looked at again after a while, whatever its socket says.
+    goes_by_time: bool
+
     def fileno(self) -> int: ...
 
     def is_sending(self) -> bool:
@@ -340,8 +343,12 @@ def linger(connections: Iterable[Lingering]) -> None:
         for each in ready:
             waiting.register(each, selectors.EVENT_READ | (selectors.EVENT_WRITE if each.is_sending() else 0))
         while waiting.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in waiting.select(left):
+            by_time = any(each.goes_by_time for each in ready)
+            happened = {key.fd for key, _ in waiting.select(min(left, LOOK_S) if by_time else left)}
+            for key in list(waiting.get_map().values()):
                 connection: Any = key.fileobj
+                if key.fd not in happened and not connection.goes_by_time:
+                    continue
                 if time.monotonic() >= deadline:
                     break
                 if connection.finish_sending():

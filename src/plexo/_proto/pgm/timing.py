@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The constants of PGM that a receiver goes by, in seconds."""
+"""The constants of PGM that sources and receivers go by, in seconds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Timing:
     """For a LAN, and for libzmq at the other end."""
+
+    # -- sources
+
+    # SPMs at the beginning: receivers have to know the source's address before they miss anything.
+    first_spms_s: tuple[float, ...] = (0.0, 0.02, 0.06)
+    # After the last data, each from the one before: who lost the last packet hears of it here.
+    heartbeat_spms_s: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 1.3)
+    # Afterwards, and where there was no data yet.
+    ambient_spm_s: float = 5.0
+    # Answers to SPMRs, and to NAKs for what is gone: no more often.
+    spm_interval_s: float = 0.01
+    last_spms_s: tuple[float, ...] = (0.0, 0.01, 0.03)
+    # A packet is not repaired again so soon: several receivers may have asked, or one by two ways.
+    repair_interval_s: float = 0.005
+    # What was asked for is kept in the window so long, but not beyond the limit after it was first sent.
+    hold_s: float = 0.25
+    hold_limit_s: float = 2.0
+
+    # -- receivers
 
     # Without an SPM for so long a receiver asks for one; it asks `spmr_tries` times, each time after twice as long.
     spmr_after_s: float = 0.025

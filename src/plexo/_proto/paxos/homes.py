@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where topics are at home: probing for a slot, and moving without losing what is on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from plexo._proto.paxos.events import Agreed, Event, Exhausted, Moved, RouteChanged
+from plexo._proto.paxos.messages import owner_of
+from plexo._proto.paxos.registers import RegisterMap
+from plexo._proto.paxos.timing import RESERVED_SLOTS
+
+_FNV_OFFSET = 0xCBF29CE484222325
+_FNV_PRIME = 0x100000001B3
+
+
+def fnv1a_64(data: bytes) -> int:
+    """RFC 9923."""
+    value = _FNV_OFFSET
+    for byte in data:
+        value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFFFFFFFFFF
+    return value
+
+
+def probes(topic: str, slots: int) -> Iterator[int]:
+    """Every slot that can be a topic's, in the order in which it looks for one."""
+    free = slots - RESERVED_SLOTS
+    first = fnv1a_64(topic.encode())
+    for i in range(free):
+        yield RESERVED_SLOTS + (first + i) % free
+
+
+class Allocation(NamedTuple):
+    """Agreed, or provisional: then it is the topic's candidate, or where it was agreed before a lineage changed."""
+
+    slot: int
+    agreed: bool
+
+
+class Home:
+    __slots__ = ("agreed", "candidate", "exhausted", "owner", "sends", "slot", "switch_at", "topic", "trailing")
+
+    def __init__(self, topic: str, slots: int) -> None:
+        self.topic = topic
+        self.owner = owner_of(topic)
+        self.candidate = next(probes(topic, slots))
+        # Where it is at home, whether that is decided, and where publishers send now.
+        self.slot = self.sends = self.candidate
+        self.agreed = False
+        self.exhausted = False
+        self.switch_at = float("inf")
+        # Slots it moved from, and when.
+        self.trailing: dict[int, float] = {}
+
+    def listens(self) -> frozenset[int]:
+        """Also at the candidate: whoever has just come sends there until it knows better."""
+        return frozenset((self.candidate, self.slot, self.sends, *self.trailing))
+
+
+class Homes:
+    """The topics that are wanted here. ``tell`` is given what happens."""
+
+    def __init__(self, slots: int, tell: Callable[[Event], None]) -> None:
+        self._slots = slots
+        self._tell = tell
+        self.by_topic: dict[str, Home] = {}
+        self._by_owner: dict[bytes, Home] = {}
+        self._moving: set[str] = set()
+
+    def add(self, topic: str) -> Home | None:
+        """None: it is there already."""
+        if topic in self.by_topic:
+            return None
+        home = self.by_topic[topic] = Home(topic, self._slots)
+        self._by_owner[home.owner] = home
+        return home
+
+    def of(self, owner: bytes) -> Home | None:
+        return self._by_owner.get(owner)
+
+    def settle(self, home: Home, registers: RegisterMap, now: float, switch_s: float) -> int | None:
+        """Look where it is at home by what is decided; the slot to propose it for, if there is one."""
+        for slot in probes(home.topic, self._slots):
+            owner = registers.owner(slot)
+            if owner is None:
+                return slot
+            if owner == home.owner:
+                self._decided(home, slot, now, switch_s)
+                return None
+        if not home.exhausted:
+            home.exhausted = True
+            self._tell(Exhausted(home.topic))
+        return None
+
+    def _decided(self, home: Home, slot: int, now: float, switch_s: float) -> None:
+        if home.agreed and home.slot == slot:
+            return
+        before, home.slot, home.agreed = home.slot, slot, True
+        home.exhausted = False
+        home.trailing.pop(slot, None)
+        self._tell(Agreed(home.topic, slot))
+        if before != slot:
+            self._tell(Moved(home.topic, before, slot))
+            home.trailing[before] = now
+            if home.sends not in (slot, before):
+                home.trailing[home.sends] = now
+        home.switch_at = now + switch_s if home.sends != slot else float("inf")
+        if home.sends != slot or home.trailing:
+            self._moving.add(home.topic)
+        if before != slot:
+            self._tell(RouteChanged(home.topic))
+
+    def forget_agreement(self) -> None:
+        """Another lineage: nothing is decided any more. Everything stays where it is until it is."""
+        for home in self.by_topic.values():
+            home.agreed = home.exhausted = False
+
+    def due(self) -> float:
+        return min((self.by_topic[topic].switch_at for topic in self._moving), default=float("inf"))
+
+    def advance(self, now: float, converged_at: float | None, leave_s: float) -> None:
+        """Switch publishers whose time it is; leave slots that nobody sends to since all knew, ``converged_at``."""
+        for topic in list(self._moving):
+            home = self.by_topic[topic]
+            if home.switch_at <= now:
+                home.switch_at = float("inf")
+                home.trailing[home.sends] = now
+                home.sends = home.slot
+                home.trailing.pop(home.slot, None)
+                self._tell(RouteChanged(topic))
+            if converged_at is not None:
+                left = [
+                    slot
+                    for slot, at in home.trailing.items()
+                    if now - max(at, converged_at) >= leave_s and slot != home.sends
+                ]
+                for slot in left:
+                    del home.trailing[slot]
+                if left:
+                    self._tell(RouteChanged(topic))
+            if not home.trailing and home.switch_at == float("inf"):
+                self._moving.discard(topic)
