@@ -123,7 +123,8 @@ class Source:
                 ready.append(self._spm(now, fin=True))
             self.finished = not self._last
             return ready
-        wanted = self._wanted_spm and now - self._last_spm_at >= self._timing.spm_interval_s
+        # The very sum of `due`: a difference may be rounded to below the interval, and never end.
+        wanted = self._wanted_spm and self._last_spm_at + self._timing.spm_interval_s <= now
         while self._planned and self._planned[0] <= now:
             self._planned.popleft()
             wanted = True
