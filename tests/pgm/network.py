@@ -199,7 +199,14 @@ class Listener:
     """A receiver. `joined` is the first packet that it counts, `lost` are those it was told to be without."""
 
     def __init__(
-        self, sender: Sender, weather: Weather, *, heard_from: float, timing: Timing, most_packets: int, most_bytes: int
+        self,
+        sender: Sender,
+        weather: Weather,
+        *,
+        heard_from: float,
+        timing: Timing,
+        most_packets: int,
+        most_bytes: int,
     ) -> None:
         self.sender, self.network, self.weather = sender, sender.network, weather
         self.heard_from = heard_from
@@ -253,7 +260,9 @@ class Listener:
             # To the source itself, and to the group.
             for _ in range(2):
                 self.network.carry(
-                    self.weather, self.weather.up, lambda datagram=datagram: self.sender.hear(datagram)  # type: ignore[misc]
+                    self.weather,
+                    self.weather.up,
+                    lambda datagram=datagram: self.sender.hear(datagram),  # type: ignore[misc]
                 )
             for each in self.sender.receivers:
                 if each is not self:
@@ -308,4 +317,3 @@ class Listener:
         """It has all that was sent, or knows that it has not."""
         expected = (self.reception.position[0] - self.sender.first_sqn) % 2**32
         return self.joined is not None and expected == len(self.sender.begins)
-

@@ -60,7 +60,8 @@ class Run:
         for each in self.listeners:
             if rng.random() < 0.4:
                 self.network.at(
-                    rng.uniform(0, 1.5), lambda each=each: each.pause(rng.choice((0.01, 0.3, 1.5)))  # type: ignore[misc]
+                    rng.uniform(0, 1.5),
+                    lambda each=each: each.pause(rng.choice((0.01, 0.3, 1.5))),  # type: ignore[misc]
                 )
 
     def settle(self) -> None:

@@ -77,7 +77,7 @@ class Source:
 
         What is not there any more, or not yet, is answered by an SPM, which says so.
         """
-        if packet.nla != self._nla or self._last is not None:
+        if packet.nla != self._nla or self.finished:
             return ()
         timing = self._timing
         known, wanted = [], []
@@ -99,7 +99,7 @@ class Source:
         return tuple(wanted)
 
     def finish(self, now: float) -> None:
-        """It ends; nothing is repaired from now on."""
+        """It ends; after the last goodbye nothing is repaired."""
         if self._last is None:
             self._last = deque(now + after for after in self._timing.last_spms_s)
 
