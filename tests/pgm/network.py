@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A source and its receivers, the real ones, over a network of dice: one seed is one run, time is a number.
 
-What is lost is known here from what was sent, so it is not only held that the books balance, but that exactly the messages
-are missing of which a packet is.
+What is lost is known here from what was sent, so it is not only held that the books balance, but that exactly the
+messages are missing of which a packet is.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Network:
 
 
 class Sender:
-    """A source with its window, as a ganglion drives them. `truth` is what it sent: (first, last) packet of each message."""
+    """A source with its window, as a ganglion drives them. It remembers which packets each message is in."""
 
     def __init__(
         self, network: Network, *, slots: int, max_tpdu: int, first_sqn: int, timing: Timing, rate: int
@@ -144,7 +144,7 @@ class Sender:
         for each in self.receivers:
             if each.heard_from <= self.network.now:
                 weather = each.weather
-                self.network.carry(weather, weather.down, lambda each=each: each.hear(datagram))  # type: ignore[misc]
+                self.network.carry(weather, weather.down, lambda each=each: each.hear(datagram))
 
     def hear(self, datagram: bytes) -> None:
         packet, now = parse(datagram), self.network.now
@@ -262,13 +262,13 @@ class Listener:
                 self.network.carry(
                     self.weather,
                     self.weather.up,
-                    lambda datagram=datagram: self.sender.hear(datagram),  # type: ignore[misc]
+                    lambda datagram=datagram: self.sender.hear(datagram),
                 )
             for each in self.sender.receivers:
                 if each is not self:
                     self.network.carry(
                         each.weather, each.weather.down,
-                        lambda each=each, datagram=datagram: each.overhear(datagram),  # type: ignore[misc]
+                        lambda each=each, datagram=datagram: each.overhear(datagram),
                     )  # fmt: skip
         self.arm()
 

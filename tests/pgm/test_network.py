@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources and receivers over bad networks, one seed a run: what can be repaired arrives once and in order, the rest is told."""
+"""Sources and receivers over bad networks, one seed a run: what can be repaired arrives once, the rest is told."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ def payload(rng: random.Random, number: int, most: int) -> bytes:
 class Run:
     """One source, one to four receivers, of which some come late and some stop for a while."""
 
-    def __init__(self, seed: int, *, slots: int | None = None, loss: float = 0.4, messages: int = 60) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        slots: int = 8192,
+        loss: float = 0.4,
+        messages: int = 60,
+        tries: int = 10_000,
+        most_packets: tuple[int, ...] = (2048, 65536),
+    ) -> None:
         rng = self.rng = random.Random(seed)
         self.network = Network(seed + 1)
-        timing = replace(TIMING, nak_tries=10_000, fin_expiry_s=1.0)
+        timing = replace(TIMING, nak_tries=tries, fin_expiry_s=1.0)
         max_tpdu = rng.choice((60, 120, 256, 1472))
-        self.small = slots is not None
-        if slots is None:
-            slots = 8192
         first = rng.choice((0, 0, 5, 2**31 - 20, 2**31, 2**32 - 30, 2**32 - 1))
         self.sender = Sender(
             self.network, slots=slots, max_tpdu=max_tpdu, first_sqn=first, timing=timing,
@@ -45,7 +51,7 @@ class Run:
                     rng.choice((0.0, 0.2)), rng.choice((0.0, 0.3)),
                 ),
                 heard_from=rng.choice((0.0, 0.0, rng.uniform(0, 2.0))), timing=timing,
-                most_packets=rng.choice((2048, 65536)), most_bytes=rng.choice((10_000, 1 << 26)),
+                most_packets=rng.choice(most_packets), most_bytes=rng.choice((10_000, 1 << 26)),
             )
             for _ in range(rng.randrange(1, 5))
         ]  # fmt: skip
@@ -54,14 +60,14 @@ class Run:
         at = rng.choice((0.0, 0.1))
         for number in range(messages):
             text = payload(rng, number, most)
-            self.network.at(at, lambda text=text: self.sender.publish(text))  # type: ignore[misc]
+            self.network.at(at, lambda text=text: self.sender.publish(text))
             at += rng.choice((0.0, 0.0, 0.0, rng.expovariate(100), rng.uniform(0, 0.15)))
         self.last_at = at
         for each in self.listeners:
             if rng.random() < 0.4:
                 self.network.at(
                     rng.uniform(0, 1.5),
-                    lambda each=each: each.pause(rng.choice((0.01, 0.3, 1.5))),  # type: ignore[misc]
+                    lambda each=each: each.pause(rng.choice((0.01, 0.3, 1.5))),
                 )
 
     def settle(self) -> None:
@@ -119,3 +125,22 @@ def test_after_the_end_receivers_finish_with_what_they_have(seed: int) -> None:
         if each.reception.fin:
             assert each.complete
             assert each.reception.finished
+
+
+@pytest.mark.parametrize("seed", seeds(100))
+def test_whatever_is_given_up_is_told_exactly(seed: int) -> None:
+    """Outages, receivers that store little, that soon stop asking."""
+    rng = random.Random(seed)
+    run = Run(seed, slots=rng.choice((16, 8192)), tries=rng.choice((1, 2, 50)), most_packets=(4, 8, 64))
+    for each in run.listeners:
+        run.network.at(rng.uniform(0, 1), lambda each=each: outage(run.network, each, rng.uniform(0, 1)))
+    run.settle()
+    run.check()
+    assert all(each.complete for each in run.listeners)
+
+
+def outage(network: Network, listener: Listener, seconds: float) -> None:
+    """Nothing comes or goes for so long."""
+    weather = listener.weather
+    listener.weather = replace(weather, down=1.0, up=1.0)
+    network.at(network.now + seconds, lambda: setattr(listener, "weather", weather))

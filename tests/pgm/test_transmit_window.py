@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages into packets: against the slow window, through the deframer, at every edge of a packet and of the numbers."""
+"""Messages into packets: against the slow window, through the deframer, at every edge of packets and numbers."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Attempt:
 class ChangeAttempt:
     """To have the next council decided."""
 
-    __slots__ = ("accepted", "answers", "ballot", "best", "due", "phase", "tries", "value", "synced")
+    __slots__ = ("accepted", "answers", "ballot", "best", "due", "phase", "synced", "tries", "value")
 
     def __init__(self, due: float) -> None:
         self.due = due
