@@ -109,6 +109,14 @@ class Host:
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self.command(*command), cwd=ROOT, stdin=stdin, **options)  # type: ignore[call-overload, no-any-return]
 
+    def pull_the_cable(self) -> None:
+        run("ip", "-n", self.name, "link", "set", "eth0", "down")
+
+    def plug_the_cable(self) -> None:
+        """Routes went with it, and come again as they do on a configured host."""
+        lines = "link set eth0 up\nroute replace 224.0.0.0/4 dev eth0\n"
+        run("ip", "-n", self.name, "-batch", "-", given=lines)
+
     def groups(self) -> set[str]:
         """Which it has joined."""
         shown = run("ip", "-n", self.name, "-4", "maddress", "show", "dev", "eth0")

@@ -177,6 +177,8 @@ class Served:
 
 async def serve(given: argparse.Namespace) -> None:
     options = {"bind_interface": given.interface, "port": given.port, **json.loads(given.options)}
+    if "key" in options:
+        options["key"] = options["key"].encode()
     peer: Any = SynapsePeer(given.group, **options) if given.role == "synapse" else GanglionPeer(**options)
     async with peer.whole:
         report("ready")

@@ -182,6 +182,52 @@ def test_hosts_that_fail_and_come_back(make_network: MakeNetwork) -> None:
         finish(children)
 
 
+def test_a_cable_that_is_pulled_and_plugged_again(make_network: MakeNetwork) -> None:
+    """What is sent meanwhile is kept by its source, and repaired when there is a network again."""
+    network = make_network(3)
+    with ganglia(network.hosts) as children:
+        adapt(children, "Plugged")
+        group = agreed(children, "Plugged")
+        for sender, child in enumerate(children):
+            send(child, "Plugged", sender, 1)
+        for child, sender in itertools.permutations(range(3), 2):
+            until(children[child], "Plugged", sender, 0)
+        for pulled in range(2):
+            network.hosts[pulled].pull_the_cable()
+            for sender, child in enumerate(children):
+                send(child, "Plugged", sender, 100, first=1 + 100 * pulled, pause_s=0.005)
+            network.hosts[pulled].plug_the_cable()
+        for sender, child in enumerate(children):
+            send(child, "Plugged", sender, 1, first=201)
+        for child, sender in itertools.permutations(range(3), 2):
+            found = until(children[child], "Plugged", sender, 201)
+            assert perfect(found, sender, 0, 202), repr(found)
+        assert agreed(children, "Plugged") == group
+        finish(children)
+
+
+def test_a_key_keeps_strangers_out(make_network: MakeNetwork) -> None:
+    network = make_network(3)
+    first, second, third = network.hosts
+    key, other = "of this network alone", "another that is wrong"
+    with ganglia([first, second], key=key) as children, ganglia([third], key=other) as strangers:
+        adapt([*children, *strangers], "Secret")
+        agreed(children, "Secret")
+        send(children[0], "Secret", 1, 100)
+        send(strangers[0], "Secret", 2, 100)
+        assert perfect(until(children[1], "Secret", 1, 99), 1, 0, 100)
+        assert until(strangers[0], "Secret", 1, 0, 0.5)["count"] == 0
+        assert set(until(children[1], "Secret", 2, 0, 0.5)["senders"]) == {"1"}
+        assert [peer["host"] for peer in children[0].ask("peers")["peers"]] == [second.address]
+        faults = children[1].ask("books")["faults"]
+        assert set(faults) == {f"unauthentic  {third.address}"}
+        network.lose(10)
+        send(children[0], "Secret", 1, 500, first=100)
+        found = until(children[1], "Secret", 1, 599)
+        assert perfect(found, 1, 0, 600), repr(found)
+        finish(children, faults=True)
+
+
 @pytest.mark.time_limit(120)
 def test_fifty_programs_on_one_host(make_network: MakeNetwork) -> None:
     """They share one port and one group; what one asks for is repaired though the system gives it to another."""
