@@ -65,6 +65,8 @@ DEFAULT_BUFFER_BYTES = 8 << 20
 MAX_SOURCES = 4096
 # Own ones: each needs a port number of PGM of its own.
 MAX_TRANSMISSIONS = 16384
+# What a message that is received may have for its topic, beside max_message_bytes for its payload.
+TOPIC_ROOM_BYTES = 1 << 16
 # Between two looks at which sources are silent.
 SWEEP_S = 1.0
 
@@ -348,7 +350,13 @@ class GanglionMulticast(GanglionExternalBase):
         tsi = Tsi(gsi, sport)
         policy = Receiver(tsi, self.port, address, self._rng, self._timing)
         reception = GroupReception(
-            groups, policy, tsi, address, host, self.max_message_bytes, most_bytes=self.receive_window_bytes
+            groups,
+            policy,
+            tsi,
+            address,
+            host,
+            self.max_message_bytes + TOPIC_ROOM_BYTES,
+            most_bytes=self.receive_window_bytes,
         )
         self.tell(LinkEventKind.CONNECTED, host, f"source {tsi}")
         return reception
