@@ -53,6 +53,7 @@ PATHS = {
     "send_records": RECORDS,
     "publish": MESSAGES,
     "deframe": RECORDS,
+    "reception": RECORDS,
 }
 # The function that paths.mark calls.
 MARK = "getppid"

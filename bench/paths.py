@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
 import os
+import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -29,6 +31,11 @@ from plexo import GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron, NumpyCodec, 
 from plexo._fast.deframer import Probe
 from plexo._fast.envelope import build_envelope
 from plexo._fast.frames import build_frame
+from plexo._fast.pgm import data_packet
+from plexo._fast.reception import CountingReception
+from plexo._proto.pgm.packets import PacketType, Tsi
+from plexo._proto.pgm.receiver import Receiver
+from plexo._proto.pgm.timing import Timing
 
 # The board's drivers are scripts: their neighbours are modules to them.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "compare" / "drivers"))
@@ -273,23 +280,54 @@ async def nowait(count: int) -> None:
     check("the reactant", (seen_count, checksum % MODULUS), expected(count))
 
 
-async def deframe(count: int) -> None:
-    """Packets of a multicast source, several messages in each, to messages that nobody takes."""
+def filled_tsdus() -> list[bytes]:
+    """The readings as a multicast source packs them: an offset of 0, then whole messages, as many as fit."""
     encode = msgspec.msgpack.Encoder().encode
     topic = bytes([len(reading.topic) + 1, MORE]) + reading.topic
     wires = [topic + bytes([len(each) + 1, 0]) + each for each in map(encode, readings)]
-    # An offset of 0, then what fits into a packet.
     most = 1446 // max(map(len, wires))
-    tsdus = [b"\0\0" + b"".join(wires[at : at + most]) for at in range(0, len(wires), most)]
+    return [b"\0\0" + b"".join(wires[at : at + most]) for at in range(0, len(wires), most)]
+
+
+async def deframe(count: int) -> None:
+    """Packets of a multicast source, several messages in each, to messages that nobody takes."""
+    tsdus = filled_tsdus()
     stream = Probe(collects=False)
     for number in rounds(count):
         stream.push_many(tsdus, 1)
         check("messages", stream.messages, number * DIFFERENT)
 
 
+async def reception(count: int) -> None:
+    """As `deframe`, from whole packets in sequence; each is parsed, and its checksum verified."""
+    tsi, tsdus = Tsi(bytes(6), 1), filled_tsdus()
+    stream = CountingReception(Receiver(tsi, 5561, 0, random.Random(1), Timing()), 1 << 20)
+    sqns = itertools.count()
+    # Made before the marks: every round has numbers of its own.
+    packets = [
+        [data_packet(PacketType.ODATA, tsi.gsi, tsi.sport, 5561, next(sqns), 0, each) for each in tsdus]
+        for _ in range(count // DIFFERENT)
+    ]
+    for number in rounds(count):
+        stream.push_many(packets[number - 1], 0.0)
+        check("messages", stream.messages, number * DIFFERENT)
+
+
 PATHS: dict[str, Callable[[int], Coroutine[Any, Any, None]]] = {
     each.__name__: each
-    for each in (inproc, nowait, receive, batch, records, send, send_many, send_records, publish, deframe)
+    for each in (
+        inproc,
+        nowait,
+        receive,
+        batch,
+        records,
+        send,
+        send_many,
+        send_records,
+        publish,
+        deframe,
+        reception,
+    )
 }
 
 

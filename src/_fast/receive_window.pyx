@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packets of a multicast source that came out of sequence, or while nobody took them: a ring by sequence number.
 
-The ring has room for the numbers from the next one to be delivered to the farthest that is here, in powers of two. It grows with
-them, and is given back when it is empty; each packet has memory of its own. Both are bounded, in packets and in bytes.
+The ring has room for the numbers from the next one to be delivered to the farthest that is here, in powers of two. It grows
+with them, and is given back when it is empty; each packet has memory of its own. Both are bounded, in packets and in bytes.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize

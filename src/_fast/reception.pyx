@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that is kept of one multicast source: from its packets, in whatever order they come, to its messages in sequence.
 
-What comes in sequence goes to the deframer from the datagram, without a copy and without Python. Out of sequence, or while the one
-who takes messages is stopped, it is stored, see receive_window; who asks for what is missing, and when, is the policy's matter
-(plexo._proto.pgm.receiver), which is told of gaps and of what came of them.
+What comes in sequence goes to the deframer from the datagram, without a copy and without Python. Out of sequence, or while
+the one who takes messages is stopped, it is stored, see receive_window; who asks for what is missing, and when, is the policy's
+matter (plexo._proto.pgm.receiver), which is told of gaps and of what came of them.
 
-What is empty before the *trail* is lost. The trail is the source's, or a jump's: a stream that goes on farther ahead than there is
-room for goes on there, after what can be had was had. Nothing but that comparison says that a packet before the trail is lost, so
-a trail that is far ahead costs nothing, and is not told before what is stored was delivered. What the policy gives up is marked.
+What is empty before the *trail* is lost. The trail is the source's, or a jump's: a stream that goes on farther ahead than there
+is room for goes on there, after what can be had was had. Nothing but that comparison says that a packet before the trail is
+lost, so a trail that is far ahead costs nothing, and is not told before what is stored was delivered. What the policy gives up
+is marked.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 
 from plexo._fast.deframer cimport deframe_fault_name
@@ -31,8 +32,11 @@ from plexo._fast.pgm cimport (
 from plexo._fast.receive_window cimport PLACE_EMPTY, PLACE_LOST, PLACE_STORED, Place
 
 cdef enum:
-    # So far ahead of what is delivered the source may be known to be, while nobody takes messages: numbers go round at four times this.
+    # So far ahead of what is delivered the source may be known to be, while nobody takes messages. Numbers go round at four
+    # times this.
     MAX_AHEAD = 1 << 30
+    # What is not farther behind is late, or came twice. Else the source counts anew, or a number far ahead was forged.
+    MAX_LATE = 65536
 
 MOST_PACKETS = 65536
 MOST_BYTES = 64 << 20
@@ -152,7 +156,7 @@ cdef class Reception(Deframer):
         # What is pending comes first: then it is known where this one belongs.
         self.deliver()
         ahead = sqn_distance(self.expected, sqn)
-        if packet.type == PGM_ODATA and ahead < -<int64_t>self.window.most_packets:
+        if packet.type == PGM_ODATA and ahead < -MAX_LATE:
             self.restart(sqn, now)
             ahead = 0
         if ahead >= MAX_AHEAD and self.is_blocked():
@@ -161,7 +165,7 @@ cdef class Reception(Deframer):
         trail_ahead = ahead - <int64_t><uint32_t>(sqn - packet.trail)
         if trail_ahead > <int64_t><uint32_t>(self.trail - self.expected):
             self.follow(packet.trail)
-        if ahead >= MAX_AHEAD or sqn_distance(self.lead, sqn) > <int64_t>self.window.most_packets:
+        if ahead >= MAX_AHEAD or ahead - self.lead_ahead() > <int64_t>self.window.most_packets:
             self.follow(sqn)
         # A trail may have made way.
         self.deliver()
@@ -171,8 +175,8 @@ cdef class Reception(Deframer):
             return self.refresh()
         if ahead >= MAX_AHEAD:
             return self.refresh()
-        fresh = sqn_distance(self.lead, sqn) > 0
-        if fresh:
+        fresh = ahead > self.lead_ahead()
+        if fresh and sqn - 1 != self.lead:
             self.reveal(sqn - 1, now)
         if self.window.store(self.expected, sqn, packet.tsdu, packet.tsdu_size):
             self.received += 1
@@ -190,7 +194,7 @@ cdef class Reception(Deframer):
         return self.deliver()
 
     cdef int take_spm(self, const PgmPacket *packet, double now) except -1:
-        cdef int64_t lead_ahead, trail_ahead
+        cdef int64_t ahead, trail_ahead
         if not self.policy.spm(packet.sqn, packet.nla if packet.has_nla else None, bool(packet.fin), now):
             return 0
         if packet.has_nla:
@@ -198,29 +202,30 @@ cdef class Reception(Deframer):
         if not self.started:
             self.begin(packet.lead + 1, now)
         self.deliver()
-        lead_ahead = sqn_distance(self.expected, packet.lead)
-        if lead_ahead >= MAX_AHEAD and self.is_blocked():
+        # So that what is behind the lead is less than half of all numbers ahead, too.
+        ahead = <int64_t>sqn_distance(self.expected, packet.lead + 1) - 1
+        if ahead >= MAX_AHEAD and self.is_blocked():
             return self.refresh()
-        trail_ahead = lead_ahead + 1 - <int64_t><uint32_t>(packet.lead + 1 - packet.trail)
+        trail_ahead = ahead + 1 - <int64_t><uint32_t>(packet.lead + 1 - packet.trail)
         if trail_ahead > <int64_t><uint32_t>(self.trail - self.expected):
             self.follow(packet.trail)
-        if lead_ahead >= MAX_AHEAD or sqn_distance(self.lead, packet.lead) > <int64_t>self.window.most_packets:
+        if ahead >= MAX_AHEAD or ahead - self.lead_ahead() > <int64_t>self.window.most_packets:
             self.follow(packet.lead + 1)
-        self.reveal(packet.lead, now)
+        if ahead > self.lead_ahead():
+            self.reveal(packet.lead, now)
         self.fin = packet.fin
         self.refresh()
         return self.deliver()
 
     cdef int take_ncf(self, const PgmPacket *packet, double now) except -1:
         cdef uint32_t i
-        cdef int32_t ahead
+        cdef int64_t ahead
         if not self.started:
             return 0
         for i in range(packet.sqn_count):
-            # The source has it. So much farther there is no room for it; the source's next packet tells more.
-            ahead = sqn_distance(self.lead, packet.sqns[i])
-            if 0 < ahead <= <int32_t>self.window.most_packets \
-                    and sqn_distance(self.expected, packet.sqns[i]) < <int32_t>MAX_AHEAD:
+            # The source has it. Much farther ahead it says nothing: the source's next packet tells more.
+            ahead = sqn_distance(self.expected, packet.sqns[i])
+            if ahead < MAX_AHEAD and 0 < ahead - self.lead_ahead() <= <int64_t>self.window.most_packets:
                 self.reveal(packet.sqns[i], now)
         if not self.is_level():
             self.policy.confirmed([packet.sqns[i] for i in range(packet.sqn_count)], now)
@@ -236,7 +241,7 @@ cdef class Reception(Deframer):
         return self.refresh()
 
     cdef int restart(self, uint32_t sqn, double now) except -1:
-        """The source counts anew, or a number far ahead was forged. What was not delivered is lost."""
+        """From far behind on. What was not delivered is lost."""
         self.restart_lost += self.lead + 1 - self.expected
         self.restarted = True
         self.window.clear()
@@ -248,16 +253,22 @@ cdef class Reception(Deframer):
         """The trail moves ahead to there, and the lead with it."""
         self.trail = trail
         self.policy.passed(trail)
-        if sqn_distance(self.lead, trail) > 1:
+        if <uint32_t>(trail - self.expected) > <uint32_t>(self.lead + 1 - self.expected):
             self.lead = trail - 1
         return 0
 
     cdef int reveal(self, uint32_t sqn, double now) except -1:
-        """There are packets up to this one, and none of those behind the lead is here."""
-        if sqn_distance(self.lead, sqn) > 0:
-            self.policy.gap(<uint32_t>(self.lead + 1), sqn, now)
-            self.lead = sqn
+        """There are packets up to this one, which is behind the lead, and none of them is here."""
+        self.policy.gap(<uint32_t>(self.lead + 1), sqn, now)
+        self.lead = sqn
         return 0
+
+    cdef inline int64_t lead_ahead(self) noexcept:
+        """How far the lead is ahead of what is expected; -1 where all was delivered.
+
+        Two numbers that are both far from what is expected have no order of their own: others are compared this way, too.
+        """
+        return <int64_t><uint32_t>(self.lead + 1 - self.expected) - 1
 
     cdef int refresh(self) except -1:
         self.due = self.policy.due()
@@ -273,7 +284,7 @@ cdef class Reception(Deframer):
         return self.delivering or self.busy or self.stopped()
 
     cdef int deliver(self) except -1:
-        """All that is known to be next: the rest of a TSDU, losses, what is stored. It is out of here before it is handed over."""
+        """All that is known to be next: the rest of a TSDU, losses, what is stored. It leaves here before it is handed over."""
         cdef uint8_t *data
         cdef size_t size = 0
         cdef uint64_t packets
@@ -356,6 +367,18 @@ cdef class CountingReception(Reception):
             return True
         finally:
             PyBuffer_Release(&view)
+
+    def push_many(self, datagrams not None, double now):
+        """`push` each of them: for measuring, as C code would."""
+        cdef Py_buffer view
+        cdef PgmPacket packet
+        for datagram in datagrams:
+            PyObject_GetBuffer(datagram, &view, PyBUF_SIMPLE)
+            try:
+                if pgm_parse(<const uint8_t *>view.buf, <size_t>view.len, &packet) == PGM_OK:
+                    self.take(&packet, now)
+            finally:
+                PyBuffer_Release(&view)
 
     def turn(self, double now):
         """`advance`."""

@@ -23,7 +23,7 @@ from plexo._proto.delivery import (
 from plexo._proto.pgm import packets as pgm
 from plexo._proto.zmtp import encode_cancel, encode_frame, encode_ping, encode_pong, encode_subscribe
 from plexo._proto.zmtp_commands import encode_error, encode_ready
-from tests.fuzz import codecs, link, link_seeds, parsers
+from tests.fuzz import codecs, link, link_seeds, parsers, reception
 from tests.reference.deframer import frame as pgm_frame
 from tests.reference.deframer import message, pack
 from tests.reference.envelope import scatter_envelope
@@ -189,6 +189,9 @@ _PICKLE_CODES = tuple(bytes([code]) for code in (*b"(.0123FIJKMNRSTVXcdhijloqstu
 
 TARGETS: dict[str, Target] = {
     "commands": Target(parsers.commands, _command_bodies, (b"\x05READY", b"\x04PING", b"\x09SUBSCRIBE", b"\x05ERROR")),
+    "datagrams": Target(
+        reception.datagrams, reception.datagram_seeds, (b"\0\4\0", b"\x7c", b"\xff\xff"), 2, sanitized=True
+    ),
     "deframer": Target(
         parsers.deframer, _streams, (b"\xff\xff", b"\0\0", b"\0\1", b"\1\1", b"\xff" + bytes(7)), 2, sanitized=True
     ),
@@ -213,6 +216,7 @@ TARGETS: dict[str, Target] = {
         parsers.packets, _packets, (b"\0\4\0", b"\x82", b"\x8e\4", b"\0\1\0\0", b"\0\2\0\0"), 2, sanitized=True
     ),
     "pickle": Target(codecs.pickle, _pickles, (*_PICKLE_WORDS, *_PICKLE_CODES), 3, sanitized=True),
+    "reception": Target(reception.sequences, reception.sequence_seeds, share=2, sanitized=True),
     "repeats": Target(parsers.repeats, _repeats),
     "scan": Target(parsers.scan, _scans, (*_POINTERS, b"\x00", b"\x01", b"\x04\x02", b"\x02\0\0"), 2, sanitized=True),
     "segments": Target(parsers.segments, _segment_tables, _POINTERS),

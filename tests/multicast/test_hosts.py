@@ -272,6 +272,7 @@ def test_libzmq_takes_part_in_an_agreed_group(make_network: MakeNetwork) -> None
             send(children[0], "Open", 1, 300, first=1)
             found = subscriber.ask("until", 2 * PATIENCE_S, sender=1, last=300, within_s=PATIENCE_S)
             assert perfect(found, 1, 0, 301), repr(found)
+            assert perfect(until(children[1], "Open", 1, 300), 1, 0, 301)
             publisher.ask("send", sender=2, first=1, count=300, size=64, pause_s=0)
             for child in children:
                 found = until(child, "Open", 2, 300)

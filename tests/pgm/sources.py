@@ -29,10 +29,12 @@ PORT = 5561
 NLA, ADDRESS = "10.77.0.1", 0x0A4D0001
 GROUP = "239.255.0.1"
 TIMING = Timing()
+# What a source can repair, where nothing else is said.
+WINDOW = 1000
 
 
 def data(sqn: int, tsdu: bytes, trail: int | None = None, kind: PacketType = PacketType.ODATA) -> bytes:
-    return encode_data(kind, TSI, PORT, sqn % 2**32, (sqn if trail is None else trail) % 2**32, tsdu)
+    return encode_data(kind, TSI, PORT, sqn % 2**32, (sqn - WINDOW if trail is None else trail) % 2**32, tsdu)
 
 
 def one(number: int) -> bytes:

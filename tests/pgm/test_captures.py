@@ -26,6 +26,7 @@ from plexo._proto.pgm.packets import (
 )
 from plexo._proto.pgm.serial import successor
 from tests.pgm.captures import CAPTURES, NAMES, Datagram, datagrams
+from tests.pgm.sources import ADDRESS, reception
 from tests.reference import pgm as slow
 from tests.reference.deframer import MORE, frame, message, pack, read_head
 
@@ -242,3 +243,24 @@ def test_mcnak_asks_by_multicast() -> None:
 
 def test_a_tsi_says_itself_like_the_captures() -> None:
     assert str(packets("multipart.ns2")[0][1].tsi) == str(Tsi(GSI, 0x143D)) == "b7c6d1bc038a.143d"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reception_takes_all_that_libzmq_sent(name: str) -> None:
+    """With the losses that there were: what was repaired had not arrived. It asks for nothing else."""
+    repaired = {packet.sqn for _, packet in packets(name) if packet.type is PacketType.RDATA}
+    target, begin = reception(), packets(name)[0][0].time_s
+    asked: set[int] = set()
+    for datagram, packet in packets(name):
+        now = datagram.time_s - begin
+        while target.next_due < now:
+            asked.update(*(parse(each).sqns for each in target.turn(target.next_due)))
+        if packet.type is not PacketType.ODATA or packet.sqn not in repaired:
+            assert target.push(datagram.payload, now)
+    assert target.received == len(tsdus(name)) and target.repaired == len(repaired)
+    assert target.lost_packets == target.stored_packets == 0
+    assert len(target.events) == sum(MESSAGES[name].values())
+    assert set(target.events) == {"one-part"} or name == "multipart.ns2"
+    assert asked <= repaired
+    assert target.nla == ADDRESS
+    assert target.fin == any(packet.fin for _, packet in packets(name)) == target.finished

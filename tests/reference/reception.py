@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.reference.deframer import Deframer, Message
 
 Event = Message | int | str
+MAX_LATE = 65536
 
 
 class Reception:
@@ -19,7 +21,7 @@ class Reception:
     def __init__(self, most_packets: int, most_bytes: int) -> None:
         self.most_packets, self.most_bytes = most_packets, most_bytes
         self.events: list[Event] = []
-        self.asked: list[tuple[object, ...]] = []
+        self.asked: list[tuple[Any, ...]] = []
         self.budget: int | None = None
         self.expected = self.trail = self.lead = -1
         self.stored: dict[int, bytes] = {}
@@ -39,7 +41,8 @@ class Reception:
             if repair:
                 return
             self._begin(sqn)
-        if not repair and sqn < self.expected - self.most_packets:
+        self.deliver()
+        if not repair and sqn < self.expected - MAX_LATE:
             self._restarted = (self._restarted or 0) + self.lead + 1 - self.expected
             self.stored.clear()
             self.given_up.clear()
@@ -69,6 +72,7 @@ class Reception:
     def spm(self, trail: int, lead: int) -> None:
         if not self._started:
             self._begin(lead + 1)
+        self.deliver()
         self._follow(trail)
         if lead - self.lead > self.most_packets:
             self._follow(lead + 1)

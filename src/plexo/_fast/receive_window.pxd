@@ -26,8 +26,9 @@ cdef class ReceiveWindow:
     cdef uint32_t capacity     # a power of two, or 0
 
     cdef Place place(self, uint32_t sqn) noexcept
-    # Copy a packet in. `expected` is the next one to be delivered: it is always taken, others while there is room, and at most
-    # most_packets - 1 ahead of it. True if it is stored now; False: no room or memory, or there is one already. A mark gives way.
+    # Copy a packet in. `expected` is the next one to be delivered: it is always taken, others while there is room, and at
+    # most most_packets - 1 ahead of it. True if it is stored now; False: no room or memory, or there is one already. A mark
+    # gives way.
     cdef bint store(self, uint32_t expected, uint32_t sqn, const uint8_t *data, size_t size) noexcept
     # Mark what is empty as lost; False where it is out of reach, stored, or there is no memory.
     cdef bint mark_lost(self, uint32_t expected, uint32_t sqn) noexcept

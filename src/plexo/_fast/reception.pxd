@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from plexo._fast.deframer cimport Deframer
 from plexo._fast.pgm cimport PgmPacket
@@ -60,6 +60,7 @@ cdef class Reception(Deframer):
     cdef int restart(self, uint32_t sqn, double now) except -1
     cdef int follow(self, uint32_t trail) except -1
     cdef int reveal(self, uint32_t sqn, double now) except -1
+    cdef int64_t lead_ahead(self) noexcept
     cdef bint is_blocked(self) noexcept
     cdef bint is_level(self) noexcept
     cdef int deliver(self) except -1

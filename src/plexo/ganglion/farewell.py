@@ -19,7 +19,7 @@ RECENT_S = 1.0
 class Farewell:
     """What a ganglion that is being closed still does, off the event loop; see life.Lingering.
 
-    After its goodbye (FIN) a source repairs nothing, so first there is a silence to be heard.
+    After its last goodbye (FIN) a source repairs nothing, so first there is a silence to be heard.
     """
 
     goes_by_time = True

@@ -160,7 +160,7 @@ class Receiver:
         else:
             due = now + self._draw(self._timing.nak_first_back_off_s)
             self._spans.append(Span(start, end, State.BACK_OFF, due))
-            self._due = min(self._due, due)
+            self._due = due if previous is None else min(self._due, due)
         self._near = end
 
     def arrived(self, sqn: int, now: float) -> None:
@@ -226,7 +226,6 @@ class Receiver:
             wanted = self._expire(end, self._timing.naks_per_turn * MAX_SQNS, now)
             for at in range(0, len(wanted), MAX_SQNS):
                 datagrams.append(self._nak(wanted[at : at + MAX_SQNS]))
-            self._due = min((span.due for span in self._spans), default=NEVER)
         return datagrams
 
     def take_lost(self) -> list[tuple[int, int]]:
@@ -301,36 +300,38 @@ class Receiver:
     def _expire(self, limit: int, budget: int, now: float) -> list[int]:
         """Let timers end; the sqns to ask for.
 
-        What is over the budget stays due, what is not before the limit waits again.
+        With the budget it ends, and what is behind stays due. What is not before the limit waits again.
         """
+        at = self._index(limit - 1)
+        if at is not None:
+            self._spans[at : at + 1] = _cut(self._spans[at], limit)
         spans: list[Span] = []
         wanted: list[int] = []
-        for span in self._spans:
-            state = TRANSITIONS[span.state, Event.EXPIRED]
-            if span.due > now:
-                spans.append(span)
-            elif state is State.BACK_OFF:
-                if span.tries >= self._timing.nak_tries and span.last < limit:
-                    self._lost.append((span.first % MODULUS, span.last % MODULUS))
+        self._due = NEVER
+        for at, span in enumerate(self._spans):
+            if len(wanted) == budget:
+                spans += self._spans[at:]
+                self._due = now
+                break
+            if span.due <= now:
+                state = TRANSITIONS[span.state, Event.EXPIRED]
+                if state is State.BACK_OFF:
+                    if span.tries >= self._timing.nak_tries and span.first < limit:
+                        self._lost.append((span.first % MODULUS, span.last % MODULUS))
+                        continue
+                    self._moved(span, state, now)
+                elif span.first >= limit:
+                    span.due = now + self._timing.nak_back_off_s
                 else:
-                    spans.append(self._moved(span, state, now))
-            else:
-                if span.last >= limit:
-                    last = max(span.first, limit) - 1
-                    beyond = span.part(last + 1, span.last)
-                    beyond.due = now + self._timing.nak_back_off_s
-                else:
-                    last, beyond = span.last, None
-                end = min(last, span.first + budget - len(wanted) - 1)
-                if end >= span.first:
-                    wanted += (number % MODULUS for number in range(span.first, end + 1))
-                    asked = self._moved(span.part(span.first, end), state, now)
-                    asked.asked_at = now if asked.tries == 1 else None
-                    spans.append(asked)
-                if end < last:
-                    spans.append(span.part(end + 1, last))
-                if beyond is not None:
-                    spans.append(beyond)
+                    asked, *others = _cut(span, span.first + budget - len(wanted))
+                    wanted += (number % MODULUS for number in range(asked.first, asked.last + 1))
+                    span = self._moved(asked, state, now)
+                    span.asked_at = now if span.tries == 1 else None
+                    if others:
+                        spans.append(span)
+                        span = others[0]
+            spans.append(span)
+            self._due = min(self._due, span.due)
         self._spans = spans
         return wanted
 
@@ -349,6 +350,12 @@ class Receiver:
 
 def _first(span: Span) -> int:
     return span.first
+
+
+def _cut(span: Span, at: int) -> list[Span]:
+    """What is before this number, which may be nothing, and what is from it on, if there is any."""
+    before = span.part(span.first, min(span.last, at - 1))
+    return [before, span.part(at, span.last)] if at <= span.last else [before]
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

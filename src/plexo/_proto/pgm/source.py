@@ -77,7 +77,7 @@ class Source:
 
         What is not there any more, or not yet, is answered by an SPM, which says so.
         """
-        if packet.nla != self._nla or self._last is not None:
+        if packet.nla != self._nla or self.finished:
             return ()
         timing = self._timing
         known, wanted = [], []
@@ -95,11 +95,13 @@ class Source:
                 sqn: at for sqn, at in self._repaired_at.items() if now - at < timing.repair_interval_s
             }
         if known:
-            self._ready.append(encode_ncf(self._tsi, self._port, known, self._nla, packet.group or self.group))
+            self._ready.append(
+                encode_ncf(self._tsi, self._port, known, self._nla, packet.group or self.group)
+            )
         return tuple(wanted)
 
     def finish(self, now: float) -> None:
-        """It ends; nothing is repaired from now on."""
+        """It ends; after the last goodbye nothing is repaired."""
         if self._last is None:
             self._last = deque(now + after for after in self._timing.last_spms_s)
 
@@ -123,7 +125,8 @@ class Source:
                 ready.append(self._spm(now, fin=True))
             self.finished = not self._last
             return ready
-        wanted = self._wanted_spm and now - self._last_spm_at >= self._timing.spm_interval_s
+        # The very sum of `due`: a difference may be rounded to below the interval, and never end.
+        wanted = self._wanted_spm and self._last_spm_at + self._timing.spm_interval_s <= now
         while self._planned and self._planned[0] <= now:
             self._planned.popleft()
             wanted = True
