@@ -25,6 +25,7 @@ NAMES = {
         "SynapseDoesNotExist SynapseExists TransmitterNotFound"
     ),
     "plexo.ganglion.inproc": "GanglionInproc",
+    "plexo.ganglion.plexo_multicast": "GanglionPlexoMulticast",
     "plexo.ganglion.tcp_pair": "GanglionZmqTcpPair",
     "plexo.ganglion.tcp_pubsub": "GanglionZmqTcpPubSub",
     "plexo.host_information": "get_primary_ip",
@@ -37,6 +38,7 @@ NAMES = {
     "plexo.synapse.inproc": "SynapseInproc",
     "plexo.synapse.zeromq_basic": "SynapseZmqBasic",
     "plexo.synapse.zeromq_basic_pub": "SynapseZmqBasicPub",
+    "plexo.synapse.zeromq_plexopubsub_epgm": "SynapseZmqPlexoPubSubEPGM",
     "plexo.timer": "Timer",
     "plexo.transmitter": (
         "create_external_encoder_transmitter create_external_transmitter create_transmitter"
@@ -80,6 +82,15 @@ PARAMETERS = {
     "plexo.ganglion.tcp_pair.GanglionZmqTcpPair.transmit_encoded": ["data", "neuron", "reaction_id"],
     "plexo.ganglion.tcp_pair.GanglionZmqTcpPair.update_transmitter": ["neuron"],
     "plexo.ganglion.tcp_pubsub.GanglionZmqTcpPubSub": ["bind_interface", "port_pub", "peers", *FILTERS],
+    "plexo.ganglion.plexo_multicast.GanglionPlexoMulticast": [
+        "bind_interface",
+        "multicast_cidr",
+        "port",
+        "heartbeat_interval_seconds",
+        "proposal_timeout_seconds",
+        *FILTERS,
+    ],
+    "plexo.ganglion.plexo_multicast.GanglionPlexoMulticast.startup": [],
     "plexo.host_information.get_primary_ip": [],
     "plexo.namespace.namespace.Namespace": ["parts", "delimiter"],
     "plexo.neuron.neuron.Neuron": ["_type", "namespace", "codec", "type_name_alias"],
@@ -90,6 +101,14 @@ PARAMETERS = {
     "plexo.plexus.Plexus.transmit": ["data", "neuron", "reaction_id"],
     "plexo.plexus.Plexus.update_transmitter": ["neuron"],
     "plexo.synapse.inproc.SynapseInproc": ["neuron", "reactants"],
+    "plexo.synapse.zeromq_plexopubsub_epgm.SynapseZmqPlexoPubSubEPGM": [
+        "neuron",
+        "multicast_address",
+        "bind_interface",
+        "port",
+        "reactants",
+        "raw_reactants",
+    ],
     "plexo.timer.Timer": ["timeout", "callback"],
     "plexo.transmitter.create_external_encoder_transmitter": ["synapse", "encoder"],
     "plexo.transmitter.create_external_transmitter": ["synapse"],

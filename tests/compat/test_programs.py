@@ -129,3 +129,17 @@ def test_transmit_without_a_neuron(service_first: bool) -> None:
         assert client.line() == "answered"
         assert client.output() == ""
         assert complaints(service) == complaints(client) == []
+
+
+@pytest.mark.parametrize("kind", ["ganglion", "synapse"])
+def test_multicast(kind: str) -> None:
+    """1.0.0 needs a libzmq with OpenPGM, which it does not bring, and then never starts: only ours runs it."""
+    port = free_port()
+    with (
+        Program(OURS, None, "multicast.py", kind, "one", "other", port) as one,
+        Program(OURS, None, "multicast.py", kind, "other", "one", port) as other,
+    ):
+        for program in (one, other):
+            assert program.line() == "answered"
+            assert program.output() == "closed\n"
+            assert complaints(program) == []

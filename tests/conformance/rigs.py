@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from plexo import GanglionInproc, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron
+from plexo import GanglionInproc, GanglionPlexoMulticast, GanglionZmqTcpPair, GanglionZmqTcpPubSub, Neuron
 from plexo.codec import BytesCodec
 from tests.support import namespace, within
 
@@ -103,6 +103,15 @@ def _stranger(**arguments: Any) -> tuple[Any, Any]:
         return made
 
 
+def _multicast(**arguments: Any) -> tuple[Any, Any]:
+    """Over the loopback with a TTL of 0; on a port that nobody uses now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HOST, 0))
+        port = int(probe.getsockname()[1])
+    one = GanglionPlexoMulticast(HOST, port=port, **arguments)
+    return one, GanglionPlexoMulticast(HOST, port=port, **arguments)
+
+
 RIGS = (
     Rig("inproc", _bus, encodes=False, links=False, reaches_all=False, send_policies=()),
     Rig("pair", _pair, limit=({"max_frame_bytes": 10_000}, 9_000, 10_001)),
@@ -112,6 +121,16 @@ RIGS = (
         subscribes=True,
         reaches_all=False,
         limit=({"max_frame_bytes": 10_000}, 10_000, 10_001),
+    ),
+    # Whoever sends to a group knows nobody who hears it, and nobody who hears it can stop it.
+    Rig(
+        "multicast",
+        _multicast,
+        links=False,
+        counts_peers=False,
+        reaches_all=False,
+        send_policies=(),
+        limit=({"max_message_bytes": 10_000}, 10_000, 10_001),
     ),
     Rig("stranger", _stranger, links=False, large=60_000, limit=({}, 60_000, 60_001), bulk=50_000),
 )

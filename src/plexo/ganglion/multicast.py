@@ -53,8 +53,9 @@ DEFAULT_PORT = 5560
 DEFAULT_MAX_TPDU = 1472
 MIN_MAX_TPDU = 256
 MAX_MAX_TPDU = 65507
-# What a source keeps for repairs. Memory is used as packets are sent.
-DEFAULT_WINDOW_BYTES = 32 << 20
+# What a source keeps for repairs: at 250 MB/s a quarter of a second, for which what was asked for is held. Memory is used as
+# packets are sent.
+DEFAULT_WINDOW_BYTES = 64 << 20
 # What is kept of one source: out of order, or while a reactant's queue is full.
 DEFAULT_RECEIVE_WINDOW_BYTES = 64 << 20
 DEFAULT_MAX_MESSAGE_BYTES = 16 << 20
@@ -65,6 +66,8 @@ DEFAULT_BUFFER_BYTES = 8 << 20
 MAX_SOURCES = 4096
 # Own ones: each needs a port number of PGM of its own.
 MAX_TRANSMISSIONS = 16384
+# What a message that is received may have for its topic, beside max_message_bytes for its payload.
+TOPIC_ROOM_BYTES = 1 << 16
 # Between two looks at which sources are silent.
 SWEEP_S = 1.0
 
@@ -121,7 +124,7 @@ class GanglionMulticast(GanglionExternalBase):
     rate_bytes_per_s       of datagrams that are sent, headers included; 0: unlimited. Default: 100 MB/s, and unlimited
                            on the loopback
     max_tpdu               largest UDP payload that is sent; default 1,472
-    window_bytes           what each source keeps for repairs; default 32 MiB, of which what was sent takes memory
+    window_bytes           what each source keeps for repairs; default 64 MiB, of which what was sent takes memory
     receive_window_bytes   what is kept of each source that is heard, out of order or while a reactant's queue is full
     max_message_bytes      largest payload that is sent, or taken; sending, half of window_bytes is another limit
     send_queue             a Queue, or the name of a policy: accepted and not yet sent, per topic. Default: senders wait
@@ -348,7 +351,13 @@ class GanglionMulticast(GanglionExternalBase):
         tsi = Tsi(gsi, sport)
         policy = Receiver(tsi, self.port, address, self._rng, self._timing)
         reception = GroupReception(
-            groups, policy, tsi, address, host, self.max_message_bytes, most_bytes=self.receive_window_bytes
+            groups,
+            policy,
+            tsi,
+            address,
+            host,
+            self.max_message_bytes + TOPIC_ROOM_BYTES,
+            most_bytes=self.receive_window_bytes,
         )
         self.tell(LinkEventKind.CONNECTED, host, f"source {tsi}")
         return reception
