@@ -390,6 +390,58 @@ def _multicast() -> list[Row]:
     return rows
 
 
+def _multicast_times() -> list[Row]:
+    amount, interest = (
+        Count(5_000),
+        Row(
+            "multicast-times",
+            "multicast: CPU time of a program that wants one type, alone or among 100 that are as busy (1,000/s each)",
+            {"cpu_ms": "CPU in 2 s"},
+            MILLISECONDS,
+            [
+                ours("plexo, 1 type of 100", "multicast-interest", 100),
+                ours("plexo, 1 type alone", "multicast-interest", 1),
+            ],
+            targets=[Target(1.5, "plexo, 1 type alone", at_most=True)],
+            case="interest",
+            notes=["the switch floods; what the system drops of other groups is not in the program's time"],
+        ),
+    )
+    return [
+        Row(
+            "multicast-times",
+            "multicast: round trip between two hosts, one message at a time, 64 B",
+            LATENCY,
+            MICROSECONDS,
+            [
+                ours(PLEXO, "multicast-rtt", amount),
+                ours("plexo, uvloop", "multicast-rtt", amount, "uvloop"),
+                rival("LCM", "lcm", "multicast-rtt", amount),
+            ],
+            case="rtt",
+            # One way: 60 µs.
+            targets=[Target(120.0, at_most=True)],
+        ),
+        *(
+            Row(
+                "multicast-times",
+                f"multicast: {what}",
+                {figure: "until then"},
+                MILLISECONDS,
+                [ours(f"plexo, {count} hosts", "multicast-begin", count) for count in (2, 8)],
+                case,
+                [Target(bound, ours=f"plexo, {count} hosts", at_most=True) for count in (2, 8)],
+            )
+            for case, figure, bound, what in (
+                ("first", "first_ms", 50.0, "a program starts, and its first message is heard elsewhere"),
+                ("agreed", "agreed_ms", 1500.0, "all start at once, and agree on a group"),
+                ("further", "further_ms", 50.0, "all agree on the group of a further type"),
+            )
+        ),
+        interest,
+    ]
+
+
 # -- what it costs to have it at all -------------------------------------------------------------------------
 
 
@@ -561,6 +613,7 @@ ROWS = {
     "ingest": _ingest,
     "large": _large,
     "multicast": _multicast,
+    "multicast-times": _multicast_times,
     "import": _import,
     "memory": _memory,
     "scaling": _scaling,

@@ -195,7 +195,7 @@ def test_a_cable_that_is_pulled_and_plugged_again(make_network: MakeNetwork) -> 
         for pulled in range(2):
             network.hosts[pulled].pull_the_cable()
             for sender, child in enumerate(children):
-                send(child, "Plugged", sender, 100, first=1 + 100 * pulled, pause_s=0.005)
+                send(child, "Plugged", sender, 100, first=1 + 100 * pulled, pause_s=0.002)
             network.hosts[pulled].plug_the_cable()
         for sender, child in enumerate(children):
             send(child, "Plugged", sender, 1, first=201)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row multicast: one sender and one receiver on hosts of a network that this driver makes (namespaces on a bridge).
+"""Rows of multicast: programs on hosts of a network that the driver makes (namespaces on a bridge).
 
-Both ends are programs that say "ready"; a line of input then is how many messages to send, or to wait for. The receiver
-reports count, checksum and idle_s when as many have come, or when none has come for IDLE_S: what is lost for good does
-not end the run. At the end of its input each reports what it used. Only the measured messages meet losses.
+In row multicast both ends are programs that say "ready"; a line of input then is how many messages to send, or to wait
+for. The receiver reports count, checksum and idle_s when as many have come, or when none has come for IDLE_S: what is
+lost for good does not end the run. At the end of its input each reports what it used. Only the measured messages meet
+losses.
 """
 
 from __future__ import annotations
@@ -34,12 +35,10 @@ def one_way(
     The ends are command lines, without the address of their host, which is appended. `loses`: it is a transport that
     may lose messages, and how many it lost is said; else that is a failure.
     """
-    if reason := network.trouble():
-        raise SystemExit(f"missing: {reason}")
-    with network.Network(2) as made:
+    with hosts(2) as made:
         near, far = made.hosts
-        receives = _start(far, receiver)
-        sends = _start(near, sender)
+        receives = start(far, receiver)
+        sends = start(near, sender)
         if receives.line() != "ready" or sends.line() != "ready":
             raise RuntimeError("an end is not ready")
         warm = warm_up(count)
@@ -64,7 +63,26 @@ def one_way(
     )
 
 
-def _start(host: network.Host, command: Sequence[str]) -> Far:
+def hosts(count: int) -> network.Network:
+    """So many on one switch; to be used in a `with`."""
+    if reason := network.trouble():
+        raise SystemExit(f"missing: {reason}")
+    return network.Network(count)
+
+
+def round_trips(asking: Sequence[str], answering: Sequence[str], count: int) -> None:
+    """Report how long `count` round trips between two hosts take, one at a time; the asking end says it."""
+    with hosts(2) as made:
+        near, far = made.hosts
+        answers = start(far, answering)
+        asks = start(near, asking)
+        if answers.line() != "ready" or asks.line() != "ready":
+            raise RuntimeError("an end is not ready")
+        asks.tell(str(count))
+        report(**asks.figures())
+
+
+def start(host: network.Host, command: Sequence[str]) -> Far:
     os.environ[FAR] = shlex.join(host.command(*command, host.address))
     try:
         return Far("", stdin=True)

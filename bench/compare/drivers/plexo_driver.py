@@ -45,5 +45,13 @@ if __name__ == "__main__":
             "multicast": plexo_multicast.multicast,
             "multicast-send": plexo_multicast.send,
             "multicast-receive": plexo_multicast.receive,
+            "multicast-rtt": plexo_multicast.rtt,
+            "multicast-ask": plexo_multicast.ask,
+            "multicast-answer": plexo_multicast.answer,
+            "multicast-begin": plexo_multicast.begin,
+            "multicast-member": plexo_multicast.member,
+            "multicast-interest": plexo_multicast.interest,
+            "multicast-busy": plexo_multicast.busy,
+            "multicast-want": plexo_multicast.want,
         }
     )
