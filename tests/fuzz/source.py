@@ -92,11 +92,8 @@ def steps(data: bytes) -> None:
                 bench.send()
             case 5:
                 first = bench.fast.trail + much - 128
-                bench.nak(
-                    parse(
-                        encode_nak(TSI, PORT, [(first + i) % 2**32 for i in range(1 + what // 8)], NLA, GROUP)
-                    )
-                )
+                sqns = [(first + number) % 2**32 for number in range(1 + what // 8)]
+                bench.nak(parse(encode_nak(TSI, PORT, sqns, NLA, GROUP)))
             case 6:
                 bench.now += much / 1000
                 bench.say()
@@ -119,7 +116,6 @@ def seeds() -> Iterable[bytes]:
             yield (
                 script + b"\x06\xff" * 3 + b"\x1b\x7f\x04\0" * 4 + b"\x15\x83\x07\xff\x06\x0a\x15\x82\x06\xff"
             )
-    for wire in (
-        encode_nak(TSI, PORT, [0, 1, 2], NLA, GROUP), encode_nak(TSI, PORT, [1], "10.0.0.9", GROUP), encode_spmr(TSI, PORT)
-    ):  # fmt: skip
+    naks = [encode_nak(TSI, PORT, [0, 1, 2], NLA, GROUP), encode_nak(TSI, PORT, [1], "10.0.0.9", GROUP)]
+    for wire in (*naks, encode_spmr(TSI, PORT)):
         yield b"\0\x08\x10\x04\0\x08\x7f\x04\0" + (bytes([RAW + len(wire)]) + wire) * 2 + b"\x06\x20"
