@@ -210,6 +210,7 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
     from plexo.ganglion.base import DEAD_LETTER_QUEUE
     from plexo.ganglion.channel import MAX_UNREAD_OUTCOMES
     from plexo.ganglion.events import MAX_EVENTS
+    from plexo.ganglion.plugin import MAX_FEEDS
 
     rows = dict(re.findall(r"^\| (`.+?) \| (.+?) \|", (ROOT / "SECURITY.md").read_text(), re.MULTILINE))
     expected = {
@@ -231,6 +232,7 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
         "`BLOCKS_AHEAD`, `MAX_BLOCKS`": f"{MAX_AHEAD} reads of {READ_BYTES >> 10} KiB for one link, {MAX_READS} in all",
         "`MAX_FORWARD_WAITING`": f"{MAX_FORWARD_WAITING} forwarded messages",
         "`DEAD_LETTER_QUEUE`": f"{DEAD_LETTER_QUEUE.messages} dead letters",
+        "`MAX_FEEDS`": f"{MAX_FEEDS} hosts",
         "`MAX_EVENTS`": f"{MAX_EVENTS} link events",
         "`MAX_TALLIES`": f"{MAX_TALLIES} kinds",
         "`_MAX_NESTED_TUPLES`": f"{_MAX_NESTED_TUPLES}",

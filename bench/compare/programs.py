@@ -112,6 +112,8 @@ PROGRAMS = {
     "zenoh": _python("zenoh_driver.py", "zenoh", "eclipse-zenoh"),
     "nats": _python("nats_driver.py", "nats", "nats-py"),
     "pynng": _python("pynng_driver.py", "pynng", "pynng"),
+    "lcm": _python("lcm_driver.py", "lcm", "lcm"),
+    "zmq-epgm": _here("zmq_epgm_driver.py"),
     "rust": Program(_rust, _rust_versions),
     "floors": Program(_floors),
 }

@@ -7,6 +7,7 @@ contender that is ours leads: the others are compared with it. Counts are for ab
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -356,6 +357,39 @@ def _large() -> list[Row]:
     return rows
 
 
+# Messages per second at the least; with losses half of it.
+MULTICAST_TARGETS = {64: 1 * MILLION, 1024: 300e6 / 1024}
+
+
+def _multicast() -> list[Row]:
+    rows = []
+    for size, percent in itertools.product((64, 1024), (0, 5)):
+        counts = (1_000_000, 300_000, 200_000) if size == 64 else (300_000, 200_000, 100_000)
+        ours_count, lcm, zmq = map(Count, counts)
+        if percent:
+            # It has another rate then.
+            zmq = Count(150_000 if size == 64 else 25_000)
+        losses = f"{percent} % of all datagrams lost" if percent else "nothing lost on the way"
+        rows.append(
+            Row(
+                "multicast",
+                f"multicast between two hosts (network namespaces), typed, {_size(size)}, {losses}",
+                {"per_second": "messages", "lost": "lost"},
+                THOUSANDS,
+                [
+                    ours(PLEXO, "multicast", ours_count, size, percent),
+                    ours("plexo, batches", "multicast", ours_count, size, percent, "batch"),
+                    rival("libzmq epgm, C", "zmq-epgm", "multicast", zmq, size, percent),
+                    rival("LCM", "lcm", "multicast", lcm, size, percent),
+                ],
+                f"{_size(size)} {percent} %",
+                [Target(MULTICAST_TARGETS[size] * (0.5 if percent else 1), ours="plexo, batches")],
+                chart=f"multicast, {_size(size)}, {percent} % lost" if size == 64 else "",
+            )
+        )
+    return rows
+
+
 # -- what it costs to have it at all -------------------------------------------------------------------------
 
 
@@ -526,6 +560,7 @@ ROWS = {
     "fanout": _fanout,
     "ingest": _ingest,
     "large": _large,
+    "multicast": _multicast,
     "import": _import,
     "memory": _memory,
     "scaling": _scaling,

@@ -14,6 +14,7 @@ DASH = "\u2013"
 OTHER_UNITS = {
     "rate": {"name": "thousand/s", "scale": 1e3, "digits": 1},
     "copies": {"name": "", "scale": 1.0, "digits": 0},
+    "lost": {"name": "", "scale": 1.0, "digits": 0},
 }
 
 

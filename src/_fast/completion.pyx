@@ -61,6 +61,23 @@ cdef class Source:
         return 0
 
 
+cdef class Feed(Source):
+    """For ganglia written in Python: what comes from the peers on `host`. `resumed()` is called when `stopped` ends."""
+
+    def __init__(self, str host, resumed):
+        self.host = host
+        self.resumed = resumed
+
+    @property
+    def stopped(self):
+        """Whether the full queue of a reactant wants nothing more from here for a while."""
+        return self.blocked > 0
+
+    cdef int resume(self) except -1:
+        self.resumed()
+        return 0
+
+
 cdef class Completion:
     """How far one local message has come with its reactants; awaitable by the one who sent it."""
 

@@ -25,6 +25,7 @@ from plexo._fast.tasks cimport TaskPool, running_pool
 from plexo._fast.queues import DEFAULT_QUEUE_MESSAGES
 from plexo.statistics import Cause, ReactantStats
 
+cdef object CLOSED = Cause.CLOSED
 cdef object REMOVED = Cause.REMOVED
 
 # The same in bytes, for messages that came over a link.
@@ -216,6 +217,15 @@ cdef class Fanout(Place):
         dropped = 0
         for target in (*self.targets, *self.leaving):
             dropped += target.cancel()
+        return dropped
+
+    def drop_waiting(self):
+        """Drop what came since `cancel`, which cancels once; how many messages that were."""
+        cdef Target target
+        dropped = 0
+        for target in (*self.targets, *self.leaving):
+            if isinstance(target, Inbox):
+                dropped += (<Inbox>target).drop_all(CLOSED)
         return dropped
 
     @property

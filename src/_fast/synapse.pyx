@@ -195,14 +195,24 @@ cdef class Synapse:
             completion.one_done(None)
         return 0
 
-    def receive_payload(self, payload):
-        """For ganglia written in Python: a payload arrived for this neuron."""
+    def receive_payload(self, payload, Source source=None):
+        """For ganglia written in Python: a payload arrived for this neuron (from `source`, usually a Feed)."""
         cdef TaskPool pool = running_pool()
         try:
-            self.receive_bytes(payload, None, pool, None)
+            self.receive_bytes(payload, None, pool, source)
         finally:
             if pool is not None:
                 pool.finish()
+
+    def count_sent(self, Py_ssize_t handed, uint64_t accepted):
+        """For ganglia written in Python: `send` handed its message to so many peers, so many copies of it are accepted."""
+        self.handed = handed
+        self.sending.accepted += accepted
+
+    def drop_sent(self, cause):
+        """For ganglia written in Python: an accepted copy is not sent."""
+        self.sending.drop(cause, 1)
+        self.typed.tally.add(cause, self.name, "", 1)
 
     cdef int check(self, size_t size) except -1:
         """Raise MessageTooLarge where the transport could never take a payload of so many bytes."""

@@ -85,6 +85,10 @@ class CodecNotFound(PlexoError, TypeError):
     """No codec is known for a type; the message says which types are, and what to pass."""
 
 
+class GanglionNotFound(_PlexoKeyError):
+    """No installed distribution has a ganglion of that name."""
+
+
 class EncodeError(PlexoError, ValueError):
     """A value does not fit the codec it was given to."""
 

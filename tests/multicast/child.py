@@ -34,7 +34,7 @@ class Child:
         self.host = host
         self.name = f"{module} on {host.address}"
         self.reports: list[dict[str, Any]] = []
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in kill
         self._buffer = b""
         self.process = host.start(
             sys.executable,
@@ -57,12 +57,15 @@ class Child:
 
     def tell(self, do: str, **details: Any) -> None:
         """One command."""
+        self.tell_line(json.dumps({"do": do, **details}))
+
+    def tell_line(self, line: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"do": do, **details}).encode() + b"\n")
+        self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
     def expect(self, event: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
-        """The next report of that kind; others before it are dropped. AssertionError with all that is known otherwise."""
+        """The next report of that kind; others before it are dropped. AssertionError, with what is known, otherwise."""
         deadline = time.monotonic() + patience_s
         while True:
             while self.reports:
@@ -101,9 +104,7 @@ class Child:
         self.process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(END_S)
-        assert self.process.returncode == 0, (
-            f"{self.name}: status {self.process.returncode}\n{self.errors()}"
-        )
+        assert self.process.returncode == 0, f"{self.name}: status {self.process.returncode}\n{self.errors()}"
 
     def kill(self) -> None:
         """At once, as a power failure would."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small network made of namespaces: hosts on one switch (a bridge), which loses packets or is cut on demand.
 
-A host is a network namespace with one interface, eth0, at 10.77.0.n. Losses and cuts are rules of nftables in the switch's
-namespace (no queueing discipline is needed, which many kernels lack), and meet single packets: what a host has put together
-for speed is taken apart before it leaves.
+A host is a network namespace with one interface, eth0, at 10.77.0.n. Losses and cuts are rules of nftables in the
+switch's namespace (no queueing discipline is needed, which many kernels lack), and meet single packets: what a host has
+put together for speed is taken apart before it leaves.
 
-Names hold the process id of who made them, so runs do not meet, and what a killed run left is found and removed by the next.
+Names hold the process id of who made them, so runs do not meet, and what a killed run left is removed by the next.
 """
 
 from __future__ import annotations
@@ -108,6 +108,14 @@ class Host:
         self, *command: str, stdin: int | IO[bytes] | None = subprocess.DEVNULL, **options: object
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self.command(*command), cwd=ROOT, stdin=stdin, **options)  # type: ignore[call-overload, no-any-return]
+
+    def pull_the_cable(self) -> None:
+        run("ip", "-n", self.name, "link", "set", "eth0", "down")
+
+    def plug_the_cable(self) -> None:
+        """Routes went with it, and come again as they do on a configured host."""
+        lines = "link set eth0 up\nroute replace 224.0.0.0/4 dev eth0\n"
+        run("ip", "-n", self.name, "-batch", "-", given=lines)
 
     def groups(self) -> set[str]:
         """Which it has joined."""

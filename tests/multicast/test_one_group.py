@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import socket
 from typing import Any
@@ -69,7 +68,10 @@ def test_typed_and_raw_reactants(port: int) -> None:
     async def main() -> None:
         typed: list[Reading] = []
         raw: list[bytes] = []
-        async with made(reading, port, reactants=[typed.append], raw_reactants=[raw.append]), made(reading, port) as a:
+        async with (
+            made(reading, port, reactants=[typed.append], raw_reactants=[raw.append]),
+            made(reading, port) as a,
+        ):
             await a.transmit(reading.encode(Reading("tank", 20.5)))
             await until(lambda: typed and raw)
         assert typed == [Reading("tank", 20.5)]
@@ -117,7 +119,10 @@ def test_a_full_reactant_holds_up_its_source_and_nothing_is_lost(port: int) -> N
             heard.append(each.n)
             await asyncio.sleep(0)
 
-        async with made(tick, port, reactants=[slow], receive_queue=Queue("block", messages=3)) as b, made(tick, port) as a:
+        async with (
+            made(tick, port, reactants=[slow], receive_queue=Queue("block", messages=3)) as b,
+            made(tick, port) as a,
+        ):
             for n in range(20_000):
                 await a.transmit(tick.encode(Tick(n)))
             await until(lambda: len(heard) == 20_000)
@@ -166,7 +171,10 @@ def test_queues_with_policies(port: int, policy: Any) -> None:
     async def main() -> None:
         heard: list[str] = []
         queue = Queue(policy, bytes=20_000)
-        async with made(text, port, reactants=[heard.append]), made(text, port, rate_bytes_per_s=1e6, send_queue=queue) as a:
+        async with (
+            made(text, port, reactants=[heard.append]),
+            made(text, port, rate_bytes_per_s=1e6, send_queue=queue) as a,
+        ):
             refused = 0
             for n in range(2000):
                 try:
@@ -179,7 +187,12 @@ def test_queues_with_policies(port: int, policy: Any) -> None:
             assert (refused > 0) == (policy == "reject")
             assert (book.lost > 0) == (policy != "reject")
             assert book.accepted == 2000 - refused
-            await until(lambda: len(heard) == a.stats().neurons[text.name].sending.delivered and not a.stats().neurons[text.name].sending.queued)
+            await until(
+                lambda: (
+                    len(heard) == a.stats().neurons[text.name].sending.delivered
+                    and not a.stats().neurons[text.name].sending.queued
+                )
+            )
             assert len(heard) == 2000 - refused - a.stats().neurons[text.name].sending.lost
             if policy in ("latest", "drop_oldest"):
                 assert heard[-1] == f"{1999:01000}"
@@ -281,7 +294,11 @@ def test_what_cannot_be_repaired_is_a_counted_loss_in_its_place(port: int) -> No
 def test_topics_that_share_a_group_stay_apart(port: int, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         words: list[str] = []
-        async with made(text, port, reactants=[words.append]) as b, made(tick, port) as a, made(text, port) as c:
+        async with (
+            made(text, port, reactants=[words.append]) as b,
+            made(tick, port) as a,
+            made(text, port) as c,
+        ):
             await a.transmit(tick.encode(Tick(1)))
             await c.transmit(b"word")
             await until(lambda: words)
@@ -321,8 +338,12 @@ def test_closing_sends_what_was_accepted(port: int) -> None:
             await a.aclose()
             await until(lambda: len(heard) == 2000)
             assert heard == [str(n) for n in range(2000)]
-            await until(lambda: b._ganglion._groups.receptions and all(
-                each.finished for each in b._ganglion._groups.receptions.values()))
+            await until(
+                lambda: (
+                    b._ganglion._groups.receptions
+                    and all(each.finished for each in b._ganglion._groups.receptions.values())
+                )
+            )
             with pytest.raises(Closed):
                 await a.transmit(b"late")
         assert events[0] is LinkEventKind.CONNECTED
@@ -365,7 +386,11 @@ def test_a_forked_child_cannot_use_it(port: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"multicast_address": "10.0.0.1"}, IpAddressIsNotMulticast, "multicast_address: expected an IPv4 address in 224"),
+        (
+            {"multicast_address": "10.0.0.1"},
+            IpAddressIsNotMulticast,
+            "multicast_address: expected an IPv4 address in 224",
+        ),
         ({"multicast_address": "nonsense"}, IpAddressIsNotMulticast, "multicast_address"),
         ({"bind_interface": "nosuch0"}, ValueError, "bind_interface: expected"),
         ({"port": 0}, ValueError, "port: expected 1 to 65535"),

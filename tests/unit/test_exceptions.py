@@ -38,6 +38,7 @@ def test_the_others_of_1_0_are_runtime_errors(name: str) -> None:
     ("name", "base"),
     [
         ("CodecNotFound", TypeError),
+        ("GanglionNotFound", KeyError),
         ("EncodeError", ValueError),
         ("DecodeError", ValueError),
         ("UnpicklingRefused", exceptions.DecodeError),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import common
 import plexo_inproc
 import plexo_large
+import plexo_multicast
 import plexo_pair
 import plexo_pubsub
 
@@ -41,5 +42,8 @@ if __name__ == "__main__":
             "ingest-peer-many": plexo_pubsub.ingest_peer_many,
             "large": plexo_large.large,
             "large-peer": plexo_large.large_peer,
+            "multicast": plexo_multicast.multicast,
+            "multicast-send": plexo_multicast.send,
+            "multicast-receive": plexo_multicast.receive,
         }
     )

@@ -26,6 +26,10 @@ cdef class Source:
     cdef int resume(self) except -1
 
 
+cdef class Feed(Source):
+    cdef object resumed
+
+
 cdef class Completion:
     cdef Py_ssize_t waiting
     cdef list errors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -22,6 +22,12 @@ class Source:
     def host(self) -> str: ...
     @property
     def receiving(self) -> Ledger: ...
+
+@disjoint_base
+class Feed(Source):
+    def __init__(self, host: str, resumed: Callable[[], object]) -> None: ...
+    @property
+    def stopped(self) -> bool: ...
 
 @disjoint_base
 class Completion:

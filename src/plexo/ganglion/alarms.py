@@ -18,7 +18,8 @@ class Alarmed(Protocol):
     alarm_at: float
 
     def on_alarm(self, now: float) -> float:
-        """Do what is due; returns when it is to be called again, or inf. Times are of the monotonic clock, in seconds."""
+        """Do what is due; returns when it is to be called again, or inf. Times are of the monotonic clock, in
+        seconds."""
 
 
 class Alarms:

@@ -165,6 +165,9 @@ class GanglionBase(WatchedLinks, LifeCycle):
 
     def _end_close(self) -> None:
         GanglionBase._begin_close(self)
+        # What one read had brought behind the message whose reactant closes this.
+        for neuron, fanout in self._fanouts():
+            self._log_dropped(neuron, fanout.drop_waiting())
         self._watchers.end()
 
     def _forsake(self) -> bool:

@@ -70,8 +70,8 @@ SWEEP_S = 1.0
 
 
 class SourceStats(NamedTuple):
-    """One source that is heard: `packets` that were delivered, how many of them were `repaired`, how many were `repeated`
-    (dropped), how many are `lost` for good, and how many times a repair was asked for (`naks`)."""
+    """One source that is heard: `packets` that were delivered, how many of them were `repaired`, how many were
+    `repeated` (dropped), how many are `lost` for good, and how many times a repair was asked for (`naks`)."""
 
     host: str
     tsi: str
@@ -118,8 +118,8 @@ class GanglionMulticast(GanglionExternalBase):
     """Keyword arguments of every ganglion over multicast (seconds, bytes):
 
     ttl                    hops that datagrams go; default 1, and 0 where the interface is the loopback
-    rate_bytes_per_s       of datagrams that are sent, headers included; 0: unlimited. Default: 100 MB/s, and unlimited on
-                           the loopback
+    rate_bytes_per_s       of datagrams that are sent, headers included; 0: unlimited. Default: 100 MB/s, and unlimited
+                           on the loopback
     max_tpdu               largest UDP payload that is sent; default 1,472
     window_bytes           what each source keeps for repairs; default 32 MiB, of which what was sent takes memory
     receive_window_bytes   what is kept of each source that is heard, out of order or while a reactant's queue is full
@@ -165,7 +165,9 @@ class GanglionMulticast(GanglionExternalBase):
         self.port = port
         loopback = self.interface.address.startswith("127.")
         self.ttl = (0 if loopback else 1) if ttl is None else ttl
-        rate = (0.0 if loopback else DEFAULT_RATE_BYTES_PER_S) if rate_bytes_per_s is None else rate_bytes_per_s
+        rate = (
+            (0.0 if loopback else DEFAULT_RATE_BYTES_PER_S) if rate_bytes_per_s is None else rate_bytes_per_s
+        )
         for argument, value, least, most in (
             ("ttl", self.ttl, 0, 255),
             ("rate_bytes_per_s", rate, 0, float("inf")),
@@ -307,7 +309,9 @@ class GanglionMulticast(GanglionExternalBase):
             return
         transmissions = self._groups.transmissions
         if len(transmissions) >= MAX_TRANSMISSIONS:
-            raise RuntimeError(f"{self!r} publishes {MAX_TRANSMISSIONS} neurons already, which is the most there are")
+            raise RuntimeError(
+                f"{self!r} publishes {MAX_TRANSMISSIONS} neurons already, which is the most there are"
+            )
         sport = self.port
         while sport == self.port or sport in transmissions:
             sport = self._rng.randrange(1, 1 << 16)
@@ -408,7 +412,9 @@ class GanglionMulticast(GanglionExternalBase):
                 self._relay_socket.sendto(datagram, (each, self.port))
 
     def _refused(self, cause: Cause, host: str, why: str) -> None:
-        logger.warning("%r: a datagram from %s was dropped: %s (%s; counted from now on)", self, host, why, cause.value)
+        logger.warning(
+            "%r: a datagram from %s was dropped: %s (%s; counted from now on)", self, host, why, cause.value
+        )
 
     def _lost(self, reception: GroupReception, packets: int) -> None:
         why = f"{packets} packets of source {reception.tsi} cannot be repaired"
@@ -443,7 +449,9 @@ class GanglionMulticast(GanglionExternalBase):
         queue = self.hub.send_queue
         peer = "" if link is None else link.peer
         if queue.policy != "block":
-            logger.warning("%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron)
+            logger.warning(
+                "%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron
+            )
         self.tell(LinkEventKind.SLOW, peer, f"its queue is full, {queue!r}")
 
     def _queue_freed(self, link: Transmission, dropped: int) -> None:
@@ -493,7 +501,9 @@ class GanglionMulticast(GanglionExternalBase):
                 transmission = transmissions[sport]
                 lost = transmission.end(Cause.CLOSED)
                 if lost:
-                    logger.warning("%r: closed with %d messages not sent to %s", self, lost, transmission.peer)
+                    logger.warning(
+                        "%r: closed with %d messages not sent to %s", self, lost, transmission.peer
+                    )
                 del transmissions[sport]
                 self._ended = sum_of_links((self._ended, transmission.final_stats()))
             for reception in list(self._groups.receptions.values()):

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from plexo._fast.wake import clock
+from plexo._proto.paxos import events as told
 from plexo._proto.paxos.node import Node
 from plexo._proto.paxos.timing import Timing as PaxosTiming
-from plexo._proto.paxos import events as told
 from plexo.exceptions import ConsensusNotReached, IpsExhausted
 from plexo.ganglion.events import LinkEventKind
 from plexo.ganglion.farewell import Farewell
@@ -36,8 +36,8 @@ CONTROL_READS_PER_TURN = 64
 
 
 class Group(NamedTuple):
-    """Where a topic is at home: `address`, whether it is agreed upon (else it is provisional), and the lineage and epoch of
-    those who vote now (0: none yet)."""
+    """Where a topic is at home: `address`, whether it is agreed upon (else it is provisional), and the lineage and
+    epoch of those who vote now (0: none yet)."""
 
     address: str
     agreed: bool
@@ -66,13 +66,13 @@ class _Clock:
 
 
 class GanglionPlexoMulticast(GanglionMulticast):
-    """Every neuron has a multicast group of its own, with no address anywhere: what is transmitted reaches whoever reacts
-    to it on the network of `bind_interface` (an address or an interface's name; default: the primary one).
+    """Every neuron has a multicast group of its own, with no address anywhere: what is transmitted reaches whoever
+    reacts to it on the network of `bind_interface` (an address or an interface's name; default: the primary one).
 
-    Groups are those of `multicast_cidr`, on UDP port `port`. A neuron can be used at once: until all nodes agree on its
-    group, messages go to the one that follows from its name (see `groups` and `agreed`). `heartbeat_interval_seconds` is
-    how often nodes say that they are there; they are missed after five. `proposal_timeout_seconds` is how long `agreed`
-    waits by default.
+    Groups are those of `multicast_cidr`, on UDP port `port`. A neuron can be used at once: until all nodes agree on
+    its group, messages go to the one that follows from its name (see `groups` and `agreed`).
+    `heartbeat_interval_seconds` is how often nodes say that they are there; they are missed after five.
+    `proposal_timeout_seconds` is how long `agreed` waits by default.
 
     IpAddressIsNotMulticast, ValueError: what `multicast_cidr` must be. OSError: a socket cannot be had. Other keyword
     arguments: see GanglionMulticast.
@@ -99,16 +99,12 @@ class GanglionPlexoMulticast(GanglionMulticast):
                 raise ValueError(f"{argument}: expected more than 0 seconds, got {value}")
         self.heartbeat_interval_seconds = heartbeat_interval_seconds
         self.proposal_timeout_seconds = proposal_timeout_seconds
-        super().__init__(
-            bind_interface, port, relevant_neurons, ignored_neurons, allowed_codecs, **limits
-        )
+        super().__init__(bind_interface, port, relevant_neurons, ignored_neurons, allowed_codecs, **limits)
         self._first_address = int(self.multicast_cidr.network_address)
         self._repair_group = self._address(REPAIR_SLOT)
         self._repair_groups = frozenset((self._repair_group,))
         self._control_address = self._first_address + CONTROL_SLOT
-        self._control_socket = self._keep(
-            receive_socket(self._address(CONTROL_SLOT), port, self.interface)
-        )
+        self._control_socket = self._keep(receive_socket(self._address(CONTROL_SLOT), port, self.interface))
         self._control_loop: asyncio.AbstractEventLoop | None = None
         self._instance = int.from_bytes(os.urandom(8), "big")
         self._node = Node(
@@ -201,7 +197,9 @@ class GanglionPlexoMulticast(GanglionMulticast):
         elif isinstance(event, told.LineageChanged):
             self.tell(LinkEventKind.LINEAGE_CHANGED, "", f"{event.before:016x} to {event.after:016x}")
         elif isinstance(event, told.MemberJoined):
-            self.tell(LinkEventKind.MEMBER_JOINED, f"{event.instance:016x}", self._hosts.get(event.instance, ""))
+            self.tell(
+                LinkEventKind.MEMBER_JOINED, f"{event.instance:016x}", self._hosts.get(event.instance, "")
+            )
         elif isinstance(event, told.MemberLeft):
             self.tell(
                 LinkEventKind.MEMBER_LEFT, f"{event.instance:016x}", self._hosts.pop(event.instance, "")
@@ -235,9 +233,7 @@ class GanglionPlexoMulticast(GanglionMulticast):
             # Where NAKs come that were sent to this host's address, and given to another program.
             self._join(self._repair_group)
         now = clock()
-        self._node.offer(
-            [each.synapse.name for each in self._groups.transmissions.values()], now
-        )
+        self._node.offer([each.synapse.name for each in self._groups.transmissions.values()], now)
         self._advance(now)
 
     def groups(self) -> Mapping[str, Group]:
@@ -270,7 +266,9 @@ class GanglionPlexoMulticast(GanglionMulticast):
             if agreed:
                 return self._address(slot)
             if neuron.name in self._exhausted:
-                raise IpsExhausted(f"all groups of {self.multicast_cidr} are taken; none is left for {neuron}")
+                raise IpsExhausted(
+                    f"all groups of {self.multicast_cidr} are taken; none is left for {neuron}"
+                )
             if loop_clock() >= deadline:
                 raise ConsensusNotReached(
                     f"{self!r}: no agreement on the group of {neuron} within {timeout_s:g} s; "

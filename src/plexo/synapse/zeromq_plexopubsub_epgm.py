@@ -18,8 +18,8 @@ from plexo.typing.reactant import RawReactant, Reactant
 
 
 class _OneGroup(GanglionMulticast):
-    """A ganglion whose neurons are all at home in one group, which it is in also where it only sends: a source of libzmq
-    is asked for repairs there, and so are we."""
+    """A ganglion whose neurons are all at home in one group, which it is in also where it only sends: a source of
+    libzmq is asked for repairs there, and so are we."""
 
     def __init__(self, group: str, bind_interface: object, port: int, **limits: Any) -> None:
         self.group = group
@@ -42,9 +42,10 @@ class _OneGroup(GanglionMulticast):
 class SynapseZmqPlexoPubSubEPGM(Generic[UnencodedType]):
     """Sends `neuron` to `multicast_address`, and gives what comes there to the reactants.
 
-    A message is two frames, topic and payload, on libzmq's `epgm://interface;multicast_address:port`: PUB and SUB sockets
-    there are on a par with it. `bind_interface` is an address or an interface's name; default: the primary one. Can be made
-    outside of an event loop; served by the one that runs when it is used. Other keyword arguments: see GanglionMulticast.
+    A message is two frames, topic and payload, on libzmq's `epgm://interface;multicast_address:port`: PUB and SUB
+    sockets there are on a par with it. `bind_interface` is an address or an interface's name; default: the primary
+    one. Can be made outside of an event loop; served by the one that runs when it is used. Other keyword arguments:
+    see GanglionMulticast.
 
     IpAddressIsNotMulticast: `multicast_address` is none. OSError: a socket cannot be had.
     """

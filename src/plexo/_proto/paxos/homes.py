@@ -39,7 +39,17 @@ class Allocation(NamedTuple):
 
 
 class Home:
-    __slots__ = ("agreed", "candidate", "exhausted", "owner", "sends", "slot", "switch_at", "topic", "trailing")
+    __slots__ = (
+        "agreed",
+        "candidate",
+        "exhausted",
+        "owner",
+        "sends",
+        "slot",
+        "switch_at",
+        "topic",
+        "trailing",
+    )
 
     def __init__(self, topic: str, slots: int) -> None:
         self.topic = topic
@@ -89,6 +99,8 @@ class Homes:
                 self._decided(home, slot, now, switch_s)
                 return None
         if not home.exhausted:
+            # All are at its candidate then, whatever another lineage gave it.
+            self._move(home, home.candidate, now, switch_s)
             home.exhausted = True
             self._tell(Exhausted(home.topic))
         return None
@@ -96,10 +108,14 @@ class Homes:
     def _decided(self, home: Home, slot: int, now: float, switch_s: float) -> None:
         if home.agreed and home.slot == slot:
             return
-        before, home.slot, home.agreed = home.slot, slot, True
+        home.agreed = True
         home.exhausted = False
-        home.trailing.pop(slot, None)
         self._tell(Agreed(home.topic, slot))
+        self._move(home, slot, now, switch_s)
+
+    def _move(self, home: Home, slot: int, now: float, switch_s: float) -> None:
+        before, home.slot = home.slot, slot
+        home.trailing.pop(slot, None)
         if before != slot:
             self._tell(Moved(home.topic, before, slot))
             home.trailing[before] = now

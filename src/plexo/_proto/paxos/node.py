@@ -43,8 +43,8 @@ from plexo._proto.paxos.voting import NEVER, Random, Voting
 MAX_ANSWER_PAGES = 8
 # Room of a page of topics, and what else is in its datagram.
 _PAGE_BYTES = messages.MAX_DATAGRAM_BYTES - 64
-# A lineage is a depth and a random number: each that is founded because a council was lost is lower than the one before, so that
-# it is not given up for that one.
+# A lineage is a depth and a random number: each that is founded because a council was lost is lower than the one
+# before, so that it is not given up for that one.
 _DEPTH_SHIFT = 48
 _MAX_DEPTH = 0xFFFF
 
@@ -71,7 +71,9 @@ class Node:
         self.last_sender: int | None = None
         self._registers = RegisterMap()
         self._homes = Homes(slots, self._events.append)
+        # Topics whose turn to look for a home is still to come; and those that wait for a slot to be decided.
         self._pending: set[str] = set()
+        self._probing: dict[int, set[str]] = {}
         self._voting = Voting(
             instance, rng, timing, lambda: self._registers, self._say, self._decided, self._changed
         )
@@ -258,7 +260,7 @@ class Node:
         """A majority of the council is gone: those who are left go on without it, with what they know."""
         view = self._view
         assert view is not None
-        there = sum(self._is_there(instance) for instance in view.council)
+        there = sum(self._can_vote(instance, view) for instance in view.council)
         if there >= self._voting.majority:
             self._lost_since = NEVER
             return
@@ -284,7 +286,9 @@ class Node:
         newcomers = sorted(
             (each.since, each.instance)
             for each in self._members.values()
-            if each.instance not in view.council and self._shares_lineage(each) and now - each.since >= settled
+            if each.instance not in view.council
+            and self._shares_lineage(each)
+            and now - each.since >= settled
         )
         council = tuple(sorted([*keep, *(instance for _, instance in newcomers)][:MAX_COUNCIL]))
         if council == view.council or len(keep) < self._voting.majority:
@@ -295,6 +299,12 @@ class Node:
         rank = sum(instance < self.instance for instance in keep)
         if now - self._change_since >= rank * self._timing.gone_after * self._beat_s:
             self._voting.change_council(council, now)
+
+    def _can_vote(self, instance: int, view: View) -> bool:
+        """Whether a voter is there, and may know what was decided before: who alone knew may be gone."""
+        if instance == self.instance:
+            return self._voting.votes()
+        return self._is_there(instance) and self._members[instance].count >= view.count
 
     def _is_there(self, instance: int) -> bool:
         if instance == self.instance:
@@ -351,6 +361,7 @@ class Node:
             self._next_inquiry_at = self._now
             self._settle_all(self._beat_s / 2)
         elif view.lineage == ours.lineage and view.epoch > ours.epoch:
+            self._learn(self._voting.carried_to(view))
             self._enter(view)
 
     def _here(self, message: Any) -> bool:
@@ -443,21 +454,21 @@ class Node:
         for slot, epoch, owner in values:
             if self._registers.learn(slot, epoch, owner):
                 self._converged_at = None
-                attempted = self._voting.attempted(slot)
                 self._voting.forget(slot)
+                self._pending |= self._probing.pop(slot, set())
                 home = self._homes.of(owner)
                 if home is not None:
                     self._settle(home.topic, self._now)
-                if attempted is not None and attempted != owner and (home := self._homes.of(attempted)):
-                    self._pending.add(home.topic)
 
     def _settle(self, topic: str, due: float) -> None:
         """Find out where it is at home, or propose it from `due` on."""
         home = self._homes.by_topic[topic]
-        slot = self._homes.settle(
-            home, self._registers, self._now, self._timing.switch_after * self._beat_s
-        )
-        if slot is None or (self._view is not None and self._voting.propose(slot, home.owner, due)):
+        slot = self._homes.settle(home, self._registers, self._now, self._timing.switch_after * self._beat_s)
+        if slot is None:
+            self._pending.discard(topic)
+        elif self._view is not None and self._voting.propose(slot, home.owner, due):
+            # Maybe for somebody else: what comes of it is looked at when it is decided.
+            self._probing.setdefault(slot, set()).add(topic)
             self._pending.discard(topic)
         else:
             self._pending.add(topic)
@@ -465,6 +476,7 @@ class Node:
     def _settle_all(self, spread_s: float) -> None:
         """Under another lineage; not all nodes at once, since many want the same."""
         self._voting.drop_attempts()
+        self._probing.clear()
         self._pending.update(self._homes.by_topic)
         self._settle_pending(self._now + self._rng.random() * spread_s)
 

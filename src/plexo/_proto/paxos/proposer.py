@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proposals under way: of slots, many with one message, and of the next council. State only; `node` says what follows."""
+"""Proposals under way: of slots, many with one message, and of the next council. State only; `node` says what
+follows."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from enum import Enum, unique
 
 from plexo._proto.paxos.messages import MAX_ACCEPTED, Ballot, Change
 
+# A message without enough answers is said again so many times, before a higher ballot is tried: losses are no duels.
+MAX_REPEATS = 3
 # Slots that one node proposes at once; the others wait for their turn. More would not be accepted.
 MAX_ATTEMPTS = MAX_ACCEPTED
 
@@ -24,14 +27,14 @@ class Phase(Enum):
 class Attempt:
     """To have `owner` decided for a slot; or what somebody else began there. For the council `slot` is -1."""
 
-    __slots__ = ("answers", "ballot", "best", "due", "owner", "phase", "slot", "tries")
+    __slots__ = ("answers", "ballot", "best", "due", "owner", "phase", "repeats", "slot", "tries")
 
     def __init__(self, slot: int, owner: bytes, due: float) -> None:
         self.slot = slot
         self.owner = owner
         self.due = due
         self.phase = Phase.WAITING
-        self.tries = 0
+        self.tries = self.repeats = 0
         self.ballot: Ballot = (-1, 0)
         # Who answered in this phase.
         self.answers: set[int] = set()
@@ -42,6 +45,7 @@ class Attempt:
         self.phase, self.ballot, self.due = Phase.PREPARING, ballot, due
         self.answers = set()
         self.best = None
+        self.repeats = 0
         self.tries += 1
 
     def promised(self, by: int, accepted: tuple[Ballot, bytes] | None) -> None:
@@ -53,6 +57,7 @@ class Attempt:
         """The owner to propose now: what was accepted already goes before what was wanted."""
         self.phase, self.due = Phase.PROPOSING, due
         self.answers = set()
+        self.repeats = 0
         return self.owner if self.best is None else self.best[1]
 
     @property
@@ -62,16 +67,32 @@ class Attempt:
     def wait(self, due: float) -> None:
         self.phase, self.due = Phase.WAITING, due
 
+    @property
+    def in_vain(self) -> bool:
+        """It is time for another ballot, not for saying it again."""
+        return self.phase is Phase.WAITING or self.repeats >= MAX_REPEATS
+
 
 class ChangeAttempt:
     """To have the next council decided."""
 
-    __slots__ = ("accepted", "answers", "ballot", "best", "due", "phase", "synced", "tries", "value")
+    __slots__ = (
+        "accepted",
+        "answers",
+        "ballot",
+        "best",
+        "due",
+        "phase",
+        "repeats",
+        "synced",
+        "tries",
+        "value",
+    )
 
     def __init__(self, due: float) -> None:
         self.due = due
         self.phase = Phase.WAITING
-        self.tries = 0
+        self.tries = self.repeats = 0
         self.ballot: Ballot = (-1, 0)
         self.answers: set[int] = set()
         # Promises of those who know exactly the registers that we know.
@@ -84,6 +105,7 @@ class ChangeAttempt:
         self.phase, self.ballot, self.due = Phase.PREPARING, ballot, due
         self.answers, self.synced, self.accepted = set(), set(), {}
         self.best = self.value = None
+        self.repeats = 0
         self.tries += 1
 
     def promised(
@@ -107,6 +129,12 @@ class ChangeAttempt:
     def propose(self, value: Change, due: float) -> None:
         self.phase, self.due, self.value = Phase.PROPOSING, due, value
         self.answers = set()
+        self.repeats = 0
 
     def wait(self, due: float) -> None:
         self.phase, self.due = Phase.WAITING, due
+
+    @property
+    def in_vain(self) -> bool:
+        """As that of an Attempt."""
+        return self.phase is Phase.WAITING or self.repeats >= MAX_REPEATS

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paxos, once for each slot, and once for the council of the next epoch.
 
-Who proposes prepares with a ballot, proposes what the promises of a majority leave it to propose, and tells everybody what a
-majority approved. A voter that promises in the register of the next council is done with slots in this epoch; so what its epoch
-may have decided is in the promises of any majority, and the change carries it over as decided.
+Who proposes prepares with a ballot, proposes what the promises of a majority leave it to propose, and tells everybody
+what a majority approved. A voter that promises in the register of the next council is done with slots in this epoch;
+so what its epoch may have decided is in the promises of any majority, and the change carries it over as decided.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Random(Protocol):
 class Voting:
     """The proposer and the voter of one node, in one view after another.
 
-    ``say`` sends a message to all, itself included; ``decided(values)`` is told of registers, (slot, epoch, owner) each,
-    ``changed(change)`` of the next view.
+    ``say`` sends a message to all, itself included; ``decided(values)`` is told of registers, (slot, epoch, owner)
+    each, ``changed(change)`` of the next view.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Voting:
         self._attempts: dict[int, Attempt] = {}
         self._change: ChangeAttempt | None = None
         self._wanted_change: tuple[int, ...] | None = None
-        self.rejected = 0
+        # When somebody else was last heard at work on the next council.
+        self._change_heard_at = float("-inf")
 
     # -- views -------------------------------------------------------------------------------------------------
 
@@ -82,12 +83,19 @@ class Voting:
             attempt.tries = 0
             attempt.wait(now)
 
+    def carried_to(self, view: View) -> list[tuple[int, int, bytes]]:
+        """What is decided with this next view, as far as it is known here: (slot, epoch, owner) each."""
+        change = self._acceptor.change
+        if change is None or self.view is None or change[1].view != view:
+            return []
+        return [(slot, self.view.epoch, owner) for slot, owner in change[1].carried]
+
     @property
     def majority(self) -> int:
         assert self.view is not None
         return len(self.view.council) // 2 + 1
 
-    def _votes(self) -> bool:
+    def votes(self) -> bool:
         """Whether this node is of the council, and knows what was decided before."""
         view = self.view
         if view is None or self._instance not in view.council:
@@ -116,11 +124,6 @@ class Voting:
         if council is not None and self._change is None:
             self._change = ChangeAttempt(now)
 
-    def attempted(self, slot: int) -> bytes | None:
-        """Whose slot it was to become, as far as we were to decide."""
-        attempt = self._attempts.get(slot)
-        return None if attempt is None else attempt.owner
-
     def drop_attempts(self) -> None:
         """Another lineage: all topics look for their homes anew."""
         self._attempts.clear()
@@ -141,16 +144,40 @@ class Voting:
         view = self.view
         if view is None:
             return
-        again = [attempt for attempt in self._attempts.values() if attempt.due <= now]
-        if again:
-            self._round += 1
-            ballot = self._round, self._instance
-            for attempt in again:
-                attempt.prepare(ballot, now + self._patience(attempt.tries))
-            for part in _parts([attempt.slot for attempt in again], MAX_SLOTS):
-                self._say(Preparation(self._instance, view.lineage, view.epoch, self._round, part))
+        anew: list[int] = []
+        prepared: dict[int, list[int]] = {}
+        proposed: dict[int, list[tuple[int, bytes]]] = {}
+        for slot, attempt in self._attempts.items():
+            if attempt.due > now:
+                continue
+            if attempt.in_vain:
+                if not anew:
+                    self._round += 1
+                anew.append(slot)
+                attempt.prepare((self._round, self._instance), now + self._patience(attempt.tries))
+                continue
+            attempt.repeats += 1
+            attempt.due = now + self._patience(attempt.repeats)
+            if attempt.phase is Phase.PREPARING:
+                prepared.setdefault(attempt.ballot[0], []).append(slot)
+            else:
+                proposed.setdefault(attempt.ballot[0], []).append((slot, attempt.value))
+        if anew:
+            prepared[self._round] = anew
+        for round_, slots in prepared.items():
+            self._prepare(view, round_, slots)
+        for round_, values in proposed.items():
+            self._propose(view, round_, values)
         if self.view is view:
             self._advance_change(view, now)
+
+    def _prepare(self, view: View, round_: int, slots: Sequence[int]) -> None:
+        for part in _parts(slots, MAX_SLOTS):
+            self._say(Preparation(self._instance, view.lineage, view.epoch, round_, part))
+
+    def _propose(self, view: View, round_: int, values: Sequence[tuple[int, bytes]]) -> None:
+        for part in _parts(values, MAX_VALUES):
+            self._say(Proposal(self._instance, view.lineage, view.epoch, round_, part, None))
 
     def _advance_change(self, view: View, now: float) -> None:
         change = self._change
@@ -159,9 +186,22 @@ class Voting:
         if self._wanted_change is None and not self._acceptor.frozen:
             self._change = None
             return
-        self._round += 1
-        change.prepare((self._round, self._instance), now + self._patience(change.tries))
-        self._say(Preparation(self._instance, view.lineage, view.epoch, self._round, ()))
+        if change.in_vain:
+            self._round += 1
+            change.prepare((self._round, self._instance), now + self._patience(change.tries))
+        else:
+            change.repeats += 1
+            change.due = now + self._patience(change.repeats)
+        if change.phase is Phase.PREPARING:
+            self._prepare_next(view, change)
+        else:
+            self._propose_next(view, change)
+
+    def _prepare_next(self, view: View, change: ChangeAttempt) -> None:
+        self._say(Preparation(self._instance, view.lineage, view.epoch, change.ballot[0], ()))
+
+    def _propose_next(self, view: View, change: ChangeAttempt) -> None:
+        self._say(Proposal(self._instance, view.lineage, view.epoch, change.ballot[0], (), change.value))
 
     def _patience(self, tries: int) -> float:
         timing = self._timing
@@ -172,8 +212,8 @@ class Voting:
         """What was accepted here and whose proposer has been silent since: go on with it."""
         after = self._timing.adopt_after * self._timing.heartbeat_s
         if self._acceptor.frozen:
-            if self._change is None:
-                self._change = ChangeAttempt(now + after * (1 + self._rng.random()))
+            if self._change is None and now - self._change_heard_at > after * (1 + self._rng.random()):
+                self._change = ChangeAttempt(now)
             return
         for slot, (_, owner, at) in list(self._acceptor.accepted.items()):
             if now - at > after:
@@ -184,7 +224,9 @@ class Voting:
     def preparation(self, message: Preparation, now: float) -> None:
         ballot: Ballot = (message.round, message.sender)
         self._give_way(message.slots, ballot, now)
-        if not self._votes():
+        if not message.slots:
+            self._give_way_to_change(ballot, now)
+        if not self.votes():
             return
         if not message.slots:
             self._prepare_change(message, ballot)
@@ -214,7 +256,18 @@ class Voting:
             first = True
             for part in _parts(accepted, MAX_VALUES) or [()]:
                 self._say(
-                    Promise(self._instance, *view, ballot, tuple(free) if first else (), part, False, None, None, 0, 0)
+                    Promise(
+                        self._instance,
+                        *view,
+                        ballot,
+                        tuple(free) if first else (),
+                        part,
+                        False,
+                        None,
+                        None,
+                        0,
+                        0,
+                    )
                 )
                 first = False
         if refused:
@@ -226,6 +279,12 @@ class Voting:
             attempt = self._attempts.get(slot)
             if attempt is not None and attempt.ballot < ballot and ballot[1] != self._instance:
                 attempt.wait(now + self._patience(attempt.tries))
+
+    def _give_way_to_change(self, ballot: Ballot, now: float) -> None:
+        if ballot[1] != self._instance:
+            self._change_heard_at = now
+            if self._change is not None and self._change.ballot < ballot:
+                self._change.wait(now + 2 * self._patience(self._change.tries + 2))
 
     def _prepare_change(self, message: Preparation, ballot: Ballot) -> None:
         acceptor = self._acceptor
@@ -265,9 +324,8 @@ class Voting:
                 continue
             attempt.promised(message.sender, accepted)
             if len(attempt.answers) >= self.majority:
-                ready.append((slot, attempt.propose(now + self._patience(attempt.tries))))
-        for part in _parts(ready, MAX_VALUES):
-            self._say(Proposal(self._instance, view.lineage, view.epoch, message.ballot[0], part, None))
+                ready.append((slot, attempt.propose(now + self._patience(0))))
+        self._propose(view, message.ballot[0], ready)
 
     def _promised_change(self, view: View, message: Promise, now: float) -> None:
         change = self._change
@@ -282,8 +340,8 @@ class Voting:
         if len(change.synced) < self.majority:
             return
         value = change.best[1] if change.best is not None else self._next_view(view, change)
-        change.propose(value, now + self._patience(change.tries))
-        self._say(Proposal(self._instance, view.lineage, view.epoch, change.ballot[0], (), value))
+        change.propose(value, now + self._patience(0))
+        self._propose_next(view, change)
 
     def _next_view(self, view: View, change: ChangeAttempt) -> Change:
         registers = self._registers()
@@ -301,21 +359,25 @@ class Voting:
         if message.ballot[1] != self._instance:
             return
         self._round = max(self._round, message.promised)
-        self.rejected += 1
         for slot in message.slots:
             attempt = self._attempts.get(slot)
-            if attempt is not None and attempt.ballot == message.ballot and attempt.phase is not Phase.WAITING:
+            if (
+                attempt is not None
+                and attempt.ballot == message.ballot
+                and attempt.phase is not Phase.WAITING
+            ):
                 attempt.wait(now + self._patience(attempt.tries) * self._rng.random())
         change = self._change
         if not message.slots and change is not None and change.ballot == message.ballot:
             change.wait(now + self._patience(change.tries) * self._rng.random())
 
     def proposal(self, message: Proposal, now: float) -> None:
-        if not self._votes():
+        if not self.votes():
             return
         ballot: Ballot = (message.round, message.sender)
         view = self._in_view()
         if message.change is not None:
+            self._give_way_to_change(ballot, now)
             higher = self._acceptor.accept_change(ballot, message.change)
             if higher is not None:
                 self._say(Rejection(self._instance, *view, ballot, (), higher[0]))

@@ -95,7 +95,9 @@ class Source:
                 sqn: at for sqn, at in self._repaired_at.items() if now - at < timing.repair_interval_s
             }
         if known:
-            self._ready.append(encode_ncf(self._tsi, self._port, known, self._nla, packet.group or self.group))
+            self._ready.append(
+                encode_ncf(self._tsi, self._port, known, self._nla, packet.group or self.group)
+            )
         return tuple(wanted)
 
     def finish(self, now: float) -> None:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scenario: a time of faults, in which nothing wrong may be decided; then a healed network, which must converge."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from plexo._proto.paxos.node import Node
+from tests.paxos.network import BEAT_S, Host, Network, Violation
+
+CONVERGE_BEATS = 40
+# What is allowed beyond: publishers switch and old groups are left some heartbeats after.
+SETTLE_BEATS = 10
+
+
+class Outcome(NamedTuple):
+    beats_to_converge: float
+    events: int
+    moves: int
+    lost: int
+
+
+class Messages:
+    """Data: publishers send to the slot that their node says, and those hear it who listen there then."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.lost: list[str] = []
+        self.checked = 0
+
+    def publish(self, host: Host, topic: str, every_s: float, until: float) -> None:
+        network = self.network
+        node = host.node
+        if node is not None:
+            slot = node.sends(topic)
+            for other in network.hosts:
+                if other is host or topic not in other.wanted or other.node is None:
+                    continue
+                self.checked += 1
+                if slot not in other.node.listens(topic):
+                    self.lost.append(
+                        f"{topic} from host {host.number} to {slot}: host {other.number} "
+                        f"listens at {sorted(other.node.listens(topic))}"
+                    )
+        if network.now < until:
+            network.at(network.now + every_s, self.publish, host, topic, every_s, until)
+
+
+def play(seed: int, node: Callable[..., Node] = Node, trace: list[str] | None = None) -> Outcome:
+    """Violation where a property does not hold."""
+    rng = random.Random(seed)
+    size = rng.choice((1, 2, 2, 3, 3, 3, 4, 5, 5, 7, 8, 12))
+    slots = 32 + rng.choice((8, 8, 16, 64, 1000, 65504))
+    topics = [f"topic.{n}" for n in range(rng.choice((1, 2, 3, 5, 8, 12)))]
+    network = Network(rng.randrange(1 << 62), size, slots, node)
+    network.trace = trace
+    if trace is not None:
+        trace.append(f"{size} hosts, {slots - 32} slots, {len(topics)} topics")
+    faulty_s = rng.choice((0.0, 10.0, 30.0, 60.0)) * BEAT_S
+    hosts = network.hosts
+    for host in hosts:
+        network.at(rng.random() * rng.choice((0.0, 1.0, 20.0)) * BEAT_S, network.start, host)
+        for topic in topics:
+            if rng.random() < 0.7:
+                network.at(rng.random() * max(faulty_s, 5 * BEAT_S), network.adapt, host, topic)
+    if faulty_s:
+        network.loss = rng.choice((0.0, 0.1, 0.3))
+        network.doubling = rng.choice((0.0, 0.2))
+        network.delay = rng.choice((0.05, 1.0, 10.0))
+        for _ in range(rng.randrange(1, 6)):
+            network.at(rng.random() * faulty_s, _fault, network, rng, faulty_s)
+    network.run(max(faulty_s, 21 * BEAT_S))
+    network.check_all()
+
+    # From now on nothing is broken but, maybe, a tolerable loss.
+    network.loss, network.doubling, network.delay = rng.choice((0.0, 0.0, 0.3)), 0.0, 0.05
+    network.cut.clear()
+    for host in hosts:
+        if host.node is None:
+            network.start(host)
+    for topic in topics:
+        if not any(topic in host.wanted for host in hosts):
+            network.adapt(rng.choice(hosts), topic)
+    healed_at = network.now
+    # What was under way is given its ten heartbeats.
+    deadline = healed_at + (10 + CONVERGE_BEATS) * BEAT_S / 0.8
+    while True:
+        network.run(network.now + BEAT_S)
+        network.check_all()
+        differences = network.differences()
+        if not differences:
+            break
+        if network.now >= deadline:
+            raise Violation(f"convergence: {'; '.join(differences[:4])}")
+    took = (network.now - healed_at) / BEAT_S
+
+    # All have converged: whoever sends is heard, also while publishers switch.
+    messages = Messages(network)
+    until = network.now + SETTLE_BEATS * BEAT_S
+    for host in hosts:
+        for topic in sorted(host.wanted):
+            network.at(network.now, messages.publish, host, topic, BEAT_S / 3, until)
+    network.run(until + BEAT_S)
+    if messages.lost:
+        raise Violation(f"no loss by moving: {messages.lost[0]}")
+    differences = network.differences()
+    # A loss of heartbeats may have made somebody look gone meanwhile; that must mend itself, and nothing may be wrong.
+    network.check_all()
+    moves = sum("Moved" in line for line in trace) if trace is not None else 0
+    return Outcome(took, network.events, moves, len(messages.lost))
+
+
+def _fault(network: Network, rng: random.Random, faulty_s: float) -> None:
+    hosts = network.hosts
+    host = rng.choice(hosts)
+    kind = rng.choice(("kill", "leave", "restart", "one-way", "cut", "partition", "heal"))
+    if network.trace is not None:
+        network.trace.append(f"{network.now:8.3f} - {kind} {host.number}")
+    if kind in ("kill", "leave"):
+        network.kill(host, kind == "leave")
+    elif kind == "restart":
+        network.kill(host)
+        network.start(host)
+    elif kind == "one-way":
+        network.cut.add((host.number, rng.choice(hosts).number))
+    elif kind == "cut":
+        for other in hosts:
+            network.cut |= {(host.number, other.number), (other.number, host.number)}
+    elif kind == "partition":
+        side = {each.number for each in hosts if rng.random() < 0.5}
+        network.cut |= {
+            (a.number, b.number) for a in hosts for b in hosts if (a.number in side) != (b.number in side)
+        }
+    else:
+        network.cut.clear()
+        for each in hosts:
+            if each.node is None:
+                network.start(each)
+    if rng.random() < 0.6:
+        network.at(network.now + rng.random() * faulty_s / 2, _mend, network, host)
+
+
+def _mend(network: Network, host: Host) -> None:
+    network.cut.clear()
+    if host.node is None:
+        network.start(host)
+
+
+def replay(seed: int) -> Any:
+    """As `play`, with everything that happened."""
+    trace: list[str] = []
+    try:
+        return play(seed, trace=trace), trace
+    except Violation as violation:
+        return violation, trace
