@@ -53,8 +53,8 @@ DEFAULT_PORT = 5560
 DEFAULT_MAX_TPDU = 1472
 MIN_MAX_TPDU = 256
 MAX_MAX_TPDU = 65507
-# What a source keeps for repairs: at 250 MB/s a quarter of a second, for which what was asked for is held. Memory is used as
-# packets are sent.
+# What a source keeps for repairs: at 250 MB/s a quarter of a second, for which what was asked for is held. Memory is
+# used as packets are sent.
 DEFAULT_WINDOW_BYTES = 64 << 20
 # What is kept of one source: out of order, or while a reactant's queue is full.
 DEFAULT_RECEIVE_WINDOW_BYTES = 64 << 20
