@@ -18,7 +18,9 @@ ALLOWED = frozenset(
         "enum",
         "hashlib",
         "hmac",
+        "msgspec",
         "struct",
+        "types",
         "typing",
     )
 )
