@@ -128,8 +128,10 @@ class Source:
         # The very sum of `due`: a difference may be rounded to below the interval, and never end.
         wanted = self._wanted_spm and self._last_spm_at + self._timing.spm_interval_s <= now
         while self._planned and self._planned[0] <= now:
+            # Each of them, also where several are due: who hears none begins behind the first data that it hears.
             self._planned.popleft()
-            wanted = True
+            ready.append(self._spm(now))
+            wanted = self._wanted_spm = False
         if self._heartbeat_at <= now:
             wanted = True
             self._step += 1

@@ -13,7 +13,7 @@ class Timing:
     # -- sources
 
     # SPMs at the beginning: receivers have to know the source's address before they miss anything.
-    first_spms_s: tuple[float, ...] = (0.0, 0.02, 0.06)
+    first_spms_s: tuple[float, ...] = (0.0, 0.0, 0.0, 0.02, 0.06)
     # After the last data, each from the one before: who lost the last packet hears of it here.
     heartbeat_spms_s: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 1.3)
     # Afterwards, and where there was no data yet.
