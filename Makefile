@@ -3,6 +3,7 @@
 
 VENV := .venv
 SECONDS ?= 10
+TRANSPORT ?= pair
 MINUTES ?= 30
 # So much of the soak and of the fuzzing is in `make test`.
 BRIEF_MINUTES := 2
@@ -22,11 +23,11 @@ STEP := @printf '\n== %s\n'
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
-	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), MINUTES=30 and SOAK=--uvloop (soak), TESTS="tests/unit -k x" (unit),'
+	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), TRANSPORT=multicast (demo), MINUTES=30 and SOAK=--uvloop (soak), TESTS="tests/unit -k x" (unit),'
 	@echo '           PYTHON=/path/to/python (after make clean); ROWS=pair,rtt REPEAT=5 BRIEF=1 JSON=… CHART=… (bench)'
 
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
-	@exec $(PY) -m plexo demo --seconds $(SECONDS)
+	@exec $(PY) -m plexo demo --seconds $(SECONDS) --transport $(TRANSPORT)
 
 test: lint types unit bench-briefly instructions soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
 	$(STEP) 'all passed'

@@ -29,10 +29,19 @@ def _checked_seconds(seconds: float) -> float:
     return seconds
 
 
+def _checked_transport(transport: str) -> str:
+    if transport not in ("pair", "multicast"):
+        raise typer.BadParameter(f"expected pair or multicast, got {transport!r}")
+    return transport
+
+
 @app.command()
 def demo(
     seconds: float = typer.Option(10.0, callback=_checked_seconds, help="How long to run."),
-    port: int = typer.Option(0, min=0, max=65535, help="TCP port on 127.0.0.1; 0 takes a free one."),
+    port: int = typer.Option(0, min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one."),
+    transport: str = typer.Option(
+        "pair", callback=_checked_transport, help="pair (TCP), or multicast, with a second listener."
+    ),
     plain: bool = typer.Option(False, "--plain", help="Lines instead of a table."),
 ) -> None:
     """Send this machine's sensor readings from one process to another, and show them.
@@ -45,7 +54,7 @@ def demo(
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
-        code = asyncio.run(watch(seconds, port, plain))
+        code = asyncio.run(watch(seconds, port, plain, transport))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has left; do not complain again when stdout is flushed at exit.

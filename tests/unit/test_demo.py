@@ -135,6 +135,17 @@ def test_a_run_shows_every_type_and_both_directions() -> None:
     assert "\x1b" not in run.output
 
 
+def test_a_run_over_multicast_is_heard_by_two() -> None:
+    with running("--seconds", "1.5", "--transport", "multicast") as run:
+        assert run.finish() == 0, run.output
+    assert "All messages arrived." in run.output
+    heard = re.search(r"A second process heard ([\d,]+) messages", run.output)
+    counted = re.search(r"Summary: ([\d,]+) messages", run.output)
+    assert heard is not None and counted is not None
+    assert heard[1] == counted[1] != "0"
+    assert "9 types in 9 multicast groups, 9 of them agreed" in run.output
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_ends_both_and_prints_the_summary(number: int, code: int) -> None:
     with running("--seconds", "60") as run:

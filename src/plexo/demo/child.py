@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sensor process, as seen by the viewer that starts it."""
+"""The other processes, as seen by the viewer that starts them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ STDERR_KEPT_BYTES = 16384
 GOODBYE_S = 0.4
 
 
-class SensorProcess:
+class ChildProcess:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._stderr = b""
         self.ended: asyncio.Task[int] = asyncio.create_task(self._watch())
 
     @classmethod
-    async def start(cls, viewer: str) -> SensorProcess:
+    async def start(cls, module: str, viewer: str) -> ChildProcess:
         """OSError: it cannot be started."""
         # Ctrl-C goes to every process of the terminal; the viewer decides what follows from it. A blocked
         # signal stays blocked in the new process from its start, and reaches us when we unblock it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "plexo.demo.sensors", viewer,
+                sys.executable, "-m", f"plexo.demo.{module}", viewer,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,

@@ -83,6 +83,16 @@ class RateChanged(msgspec.Struct, frozen=True):
     sent: dict[str, int]
 
 
+# --- from the second listener, over multicast ----------------------------------------------------------------
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """How many messages of each type it has heard when the request of this number was answered."""
+
+    stamp: Stamp
+    counts: dict[str, int]
+
+
 # --- to the sensor process ----------------------------------------------------------------------------------
 
 
@@ -105,6 +115,7 @@ network_counters = Neuron(NetworkCounters, demo)
 temperature = Neuron(Temperature, demo)
 rate_changed = Neuron(RateChanged, demo)
 sampling_rate = Neuron(SamplingRate, demo)
+heard = Neuron(Heard, demo)
 
 Measurement = CpuCore | Memory | Load | DiskCounters | NetworkCounters | Temperature
 

@@ -1,34 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sensor process of the demo: `python -m plexo.demo.sensors HOST:PORT`.
+"""The sensor process of the demo: `python -m plexo.demo.sensors HOST:PORT`, or `multicast:PORT`.
 
-It connects to the viewer, waits to be told a rate, and then transmits every reading at that rate. It ends
-when the link is lost, whatever the reason, when whoever started it has gone before there was a link, and when
-there is no viewer within CONNECT_S: nothing is left behind.
+It finds the viewer, waits to be told a rate, and then transmits every reading at that rate. It ends when the viewer
+has gone, whatever the reason, when whoever started it has gone, and when there is no viewer within CONNECT_S: nothing
+is left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 
-from plexo import GanglionZmqTcpPair, LinkEventKind, Plexus
+from plexo import Plexus
 from plexo.demo.messages import MEASURED, RateChanged, SamplingRate, rate_changed, sampling_rate
 from plexo.demo.readings import Readings, Stamps
-
-CONNECT_S = 10.0
-# How soon it is noticed, while there is no link, that whoever started this has gone.
-PARENT_CHECK_S = 0.1
+from plexo.demo.transport import of_other, until_alone
 
 
 async def send_readings(viewer: str) -> None:
     try:
-        pair = GanglionZmqTcpPair(peer=viewer)
+        ganglion = of_other(viewer)
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    async with Plexus(ganglia=[pair]) as plexus:
+    async with Plexus(ganglia=[ganglion]) as plexus:
         for neuron in (*MEASURED, rate_changed):
             await plexus.adapt(neuron)
 
@@ -39,7 +35,7 @@ async def send_readings(viewer: str) -> None:
             requests.put_nowait(request)
 
         sending = asyncio.create_task(_send_at_requested_rates(plexus, requests))
-        link = asyncio.create_task(_until_link_is_lost(pair))
+        link = asyncio.create_task(until_alone(ganglion))
         try:
             await asyncio.wait({sending, link}, return_when=asyncio.FIRST_COMPLETED)
             for ended in (sending, link):  # a sender never ends but by an error
@@ -83,28 +79,11 @@ async def _next_request(requests: asyncio.Queue[SamplingRate], due: float | None
         return None
 
 
-async def _until_link_is_lost(pair: GanglionZmqTcpPair) -> None:
-    give_up = time.monotonic() + CONNECT_S
-    parent = os.getppid()
-    async with pair.link_events() as events:
-        while not pair.peers_connected:
-            try:
-                await pair.ready(timeout_s=PARENT_CHECK_S)
-            except TimeoutError:
-                if os.getppid() != parent:
-                    return
-                if time.monotonic() > give_up:
-                    raise SystemExit(f"no viewer at {pair.endpoint} within {CONNECT_S:g} s") from None
-        async for event in events:
-            if event.kind is LinkEventKind.DISCONNECTED:
-                return
-
-
 def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m plexo.demo.sensors HOST:PORT   (started by `plexo demo`)")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(send_readings(f"tcp://{sys.argv[1].removeprefix('tcp://')}"))
+        asyncio.run(send_readings(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from plexo import GanglionZmqTcpPair, Plexus
-from plexo.demo.child import SensorProcess
+from plexo import GanglionPlexoMulticast, GanglionZmqTcpPair, Plexus
+from plexo.demo.child import ChildProcess
 from plexo.demo.display import print_summary, show_lines, show_table, wants_table
 from plexo.demo.ledger import Ledger
-from plexo.demo.messages import MEASURED, RateChanged, rate_changed, sampling_rate
+from plexo.demo.messages import MEASURED, Heard, RateChanged, heard, rate_changed, sampling_rate
+from plexo.demo.transport import GRACE_S, DemoGanglion, of_viewer
 
 # The rates asked for, each for an equal part of the time.
 RATES_HZ = (10.0, 50.0, 20.0)
@@ -33,11 +34,19 @@ EXIT_SIGNAL = 128  # plus the signal's number, as shells have it
 
 
 class Viewer:
-    def __init__(self, plexus: Plexus, seconds: float) -> None:
+    def __init__(self, plexus: Plexus, ganglion: DemoGanglion, seconds: float) -> None:
         self.plexus = plexus
+        self.ganglion = ganglion
         self.seconds = seconds
         self.ledger = Ledger(neuron.type.__name__ for neuron in MEASURED)
         self._answered = asyncio.Event()
+        # What the second listener tells, over multicast.
+        self.audience: Heard | None = None
+        self._told = asyncio.Event()
+
+    @property
+    def is_multicast(self) -> bool:
+        return isinstance(self.ganglion, GanglionPlexoMulticast)
 
     async def subscribe(self) -> None:
         """React to what the sensor process sends."""
@@ -47,20 +56,33 @@ class Viewer:
 
         @plexus.on(rate_changed)
         async def rate_has_changed(answer: RateChanged) -> None:
+            if self.is_multicast:
+                await asyncio.sleep(GRACE_S)
             ledger.answer(answer)
             if ledger.answered == len(ledger.requested):
                 self._answered.set()
 
         await plexus.adapt(sampling_rate)
+        if self.is_multicast:
+
+            @plexus.on(heard)
+            def audience_has_heard(told: Heard) -> None:
+                self.audience = told
+                if told.stamp.sequence == len(ledger.requested) - 1:
+                    self._told.set()
 
     async def ask_for(self, hz: float) -> None:
         """Another sampling rate, and the answer to it. (The first request waits for the link.)"""
         self._answered.clear()
+        self._told.clear()
         await self.plexus.transmit(self.ledger.next_request(hz))
         await self._answered.wait()
 
     async def run(self) -> None:
         """The whole run. TimeoutError: no answer to the first request."""
+        if isinstance(self.ganglion, GanglionPlexoMulticast):
+            # Nobody waits for who is not there: the first messages are for both of them.
+            await self.ganglion.ready(peers=2, timeout_s=START_S)
         await asyncio.wait_for(self.ask_for(RATES_HZ[0]), START_S)
         self.ledger.begin()
         for part, hz in enumerate(RATES_HZ):
@@ -72,40 +94,64 @@ class Viewer:
         """Ask for no more, and see whether the answer, and with it all that was sent before, comes."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.ask_for(0.0), timeout_s)
+            if self.is_multicast:
+                await asyncio.wait_for(self._told.wait(), timeout_s)
         return self._answered.is_set()
 
+    def audience_problems(self) -> list[str]:
+        """What the second listener missed."""
+        if not self.is_multicast:
+            return []
+        if self.audience is None or not self._told.is_set():
+            return ["the second listener did not tell what it heard"]
+        counts = self.audience.counts
+        return [
+            f"the second listener heard {counts.get(name, 0)} of {entry.sent} {name}"
+            for name, entry in self.ledger.entries.items()
+            if counts.get(name, 0) != entry.sent
+        ]
 
-async def watch(seconds: float, port: int, plain: bool) -> int:
+
+async def watch(seconds: float, port: int, plain: bool, transport: str = "pair") -> int:
     """Run the demo; the exit code."""
     console = Console(highlight=False, emoji=False)
     with _interruption() as interrupted:
         try:
-            pair = GanglionZmqTcpPair(bind_interface="127.0.0.1", port=port)
+            ganglion, where = of_viewer(transport, port)
         except OSError as error:
             print(f"plexo demo: {error.strerror or error}", file=sys.stderr)
             return EXIT_PROBLEM
-        async with Plexus(ganglia=[pair]) as plexus:
-            viewer = Viewer(plexus, seconds)
+        async with Plexus(ganglia=[ganglion]) as plexus:
+            viewer = Viewer(plexus, ganglion, seconds)
             await viewer.subscribe()
             try:
-                child = await SensorProcess.start(pair.endpoint)
+                child = await ChildProcess.start("sensors", where)
+                audience = await ChildProcess.start("audience", where) if viewer.is_multicast else None
             except OSError as error:
                 print(f"plexo demo: the sensor process cannot be started: {error}", file=sys.stderr)
                 return EXIT_PROBLEM
             try:
                 trouble = await _show(viewer, child, interrupted, console, wants_table(plain))
             except BaseException:
-                child.kill()
+                for each in (child, audience):
+                    if each is not None:
+                        each.kill()
                 raise
-            if not pair.peers_connected:
+            groups = _groups(ganglion)
+            if isinstance(ganglion, GanglionZmqTcpPair) and not ganglion.peers_connected:
                 child.kill()
         await child.end()
+        if audience is not None:
+            await audience.end()
 
         print_summary(console, viewer.ledger)
+        if viewer.is_multicast:
+            count = 0 if viewer.audience is None else sum(viewer.audience.counts.values())
+            console.print(Text(f"A second process heard {count:,} messages. {groups}"))
         if interrupted.done():
             console.print("Interrupted.")
             return EXIT_SIGNAL + interrupted.result()
-        problems = trouble or viewer.ledger.problems()
+        problems = trouble or [*viewer.ledger.problems(), *viewer.audience_problems()]
         if child.stderr:
             console.print(Text(f"The sensor process wrote:\n{child.stderr}"))
         if problems:
@@ -115,8 +161,18 @@ async def watch(seconds: float, port: int, plain: bool) -> int:
         return EXIT_OK
 
 
+def _groups(ganglion: DemoGanglion) -> str:
+    """Where the types are at home, for people."""
+    if not isinstance(ganglion, GanglionPlexoMulticast):
+        return ""
+    groups = ganglion.groups()
+    addresses = {group.address for group in groups.values()}
+    agreed = sum(group.agreed for group in groups.values())
+    return f"{len(groups)} types in {len(addresses)} multicast groups, {agreed} of them agreed upon."
+
+
 async def _show(
-    viewer: Viewer, child: SensorProcess, interrupted: asyncio.Future[int], console: Console, table: bool
+    viewer: Viewer, child: ChildProcess, interrupted: asyncio.Future[int], console: Console, table: bool
 ) -> list[str]:
     """Until the run is over, is interrupted, or the sensor process has died; what went wrong, if anything."""
     ledger = viewer.ledger
