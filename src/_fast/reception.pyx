@@ -133,7 +133,8 @@ cdef class Reception(Deframer):
         return self.due if len(self.ready) == 0 else 0.0
 
     cdef int resume_stored(self, double now) except -1:
-        return self.deliver()
+        self.deliver()
+        return self.hasten(now)
 
     cdef int abandon(self, double now) except -1:
         if self.started:
@@ -187,11 +188,12 @@ cdef class Reception(Deframer):
                 self.policy.arrived(sqn, now)
         else:
             if ahead < <int64_t>self.window.most_packets:
-                self.full = True
+                self.full = self.crowded = True
             if fresh:
                 self.reveal(sqn, now)
         self.refresh()
-        return self.deliver()
+        self.deliver()
+        return self.hasten(now)
 
     cdef int take_spm(self, const PgmPacket *packet, double now) except -1:
         cdef int64_t ahead, trail_ahead
@@ -269,6 +271,16 @@ cdef class Reception(Deframer):
         Two numbers that are both far from what is expected have no order of their own: others are compared this way, too.
         """
         return <int64_t><uint32_t>(self.lead + 1 - self.expected) - 1
+
+    cdef int hasten(self, double now) except -1:
+        """What was refused for want of room is asked for anew as soon as it is next."""
+        if not self.crowded or self.is_blocked():
+            return 0
+        if self.is_level():
+            self.crowded = False
+            return 0
+        self.policy.hasten(now)
+        return self.refresh()
 
     cdef int refresh(self) except -1:
         self.due = self.policy.due()

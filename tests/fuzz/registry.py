@@ -23,7 +23,7 @@ from plexo._proto.delivery import (
 from plexo._proto.pgm import packets as pgm
 from plexo._proto.zmtp import encode_cancel, encode_frame, encode_ping, encode_pong, encode_subscribe
 from plexo._proto.zmtp_commands import encode_error, encode_ready
-from tests.fuzz import codecs, link, link_seeds, parsers, reception
+from tests.fuzz import codecs, link, link_seeds, parsers, reception, source
 from tests.reference.deframer import frame as pgm_frame
 from tests.reference.deframer import message, pack
 from tests.reference.envelope import scatter_envelope
@@ -220,6 +220,7 @@ TARGETS: dict[str, Target] = {
     "repeats": Target(parsers.repeats, _repeats),
     "scan": Target(parsers.scan, _scans, (*_POINTERS, b"\x00", b"\x01", b"\x04\x02", b"\x02\0\0"), 2, sanitized=True),
     "segments": Target(parsers.segments, _segment_tables, _POINTERS),
+    "source": Target(source.steps, source.seeds, (b"\0\4\0", b"\x82", b"\0\1\0\0"), 2, sanitized=True),
     "subscriptions": Target(parsers.subscriptions, _subscription_moves),
     "topics": Target(parsers.topics, _tables, sanitized=True),
     "untyped": Target(codecs.untyped, lambda: [b"text", b"\xc3\xa9", b"[1,{}]", b"\x92\x01\x80"]),

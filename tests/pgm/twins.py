@@ -49,6 +49,9 @@ class Told:
     def spmr_heard(self, now: float) -> None:
         pass
 
+    def hasten(self, now: float) -> None:
+        pass
+
     def due(self) -> float:
         return float("inf")
 

@@ -9,7 +9,20 @@ import pytest
 import plexo._proto
 
 ALLOWED = frozenset(
-    ("__future__", "bisect", "collections", "collections.abc", "dataclasses", "enum", "struct", "typing")
+    (
+        "__future__",
+        "bisect",
+        "collections",
+        "collections.abc",
+        "dataclasses",
+        "enum",
+        "hashlib",
+        "hmac",
+        "msgspec",
+        "struct",
+        "types",
+        "typing",
+    )
 )
 # Compiled, and as pure: test_public_surface.PURE.
 COMPILED = frozenset(("plexo._fast.pgm", "plexo._fast.deframer"))

@@ -158,6 +158,8 @@ FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in name
 PURE = {"plexo._fast.pgm", "plexo._fast.deframer"}
 # Names of types only, in submodules of plexo.typing that runtime code of lower floors does not load.
 SIGNATURES = {"src/plexo/typing/reactant.py", "src/plexo/typing/responder.py"}
+# Where 1.0 has it: a synapse that is used without a ganglion, so it brings one of its own.
+ABOVE = {"src/plexo/synapse/zeromq_plexopubsub_epgm.py"}
 
 
 def imported_by_python(path: Path) -> set[str]:
@@ -208,7 +210,7 @@ CODE = [path for path in SOURCES if path.suffix != ".pyi"]
 
 @pytest.mark.parametrize("path", CODE, ids=relative)
 def test_imports_go_down(path: Path) -> None:
-    if relative(path) in SIGNATURES:
+    if relative(path) in SIGNATURES | ABOVE:
         return
     room = room_of_file(path)
     assert room in FLOOR_OF, f"give plexo.{room} a floor"

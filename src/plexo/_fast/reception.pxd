@@ -34,6 +34,8 @@ cdef class Reception(Deframer):
     cdef uint64_t restart_lost
     # A packet found no room since one was taken out.
     cdef bint full
+    # One found none, and not all of what is known of is here yet.
+    cdef bint crowded
     cdef double due
     cdef list ready
     cdef ReceiveWindow window
@@ -65,4 +67,5 @@ cdef class Reception(Deframer):
     cdef bint is_level(self) noexcept
     cdef int deliver(self) except -1
     cdef uint64_t pass_lost(self) noexcept
+    cdef int hasten(self, double now) except -1
     cdef int refresh(self) except -1

@@ -20,7 +20,6 @@ from plexo._fast.queues import Queue, as_queue
 from plexo._fast.synapse import Synapse
 from plexo._fast.transmit_window import TransmitWindow
 from plexo._fast.wake import clock
-from plexo._proto.errors import printable
 from plexo._proto.keyed import Key
 from plexo._proto.pgm.packets import Tsi, dotted, undotted
 from plexo._proto.pgm.receiver import Receiver
@@ -30,7 +29,7 @@ from plexo.exceptions import Closed
 from plexo.failure import OnError
 from plexo.ganglion.alarms import Alarms
 from plexo.ganglion.base import logger
-from plexo.ganglion.events import LinkEvent, LinkEventKind, Watchers
+from plexo.ganglion.events import LinkEventKind, Watchers
 from plexo.ganglion.external import GanglionExternalBase
 from plexo.ganglion.farewell import Farewell
 from plexo.ganglion.multicast_sockets import (
@@ -40,8 +39,8 @@ from plexo.ganglion.multicast_sockets import (
     relay_socket,
     resolve_interface,
     send_socket,
-    set_buffers,
 )
+from plexo.ganglion.multicast_troubles import Troubles
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import NO_LINK, Cause, LinkStats, sum_of_links
 from plexo.synapse.multicast import SynapseMulticast
@@ -53,8 +52,8 @@ DEFAULT_PORT = 5560
 DEFAULT_MAX_TPDU = 1472
 MIN_MAX_TPDU = 256
 MAX_MAX_TPDU = 65507
-# What a source keeps for repairs: at 250 MB/s a quarter of a second, for which what was asked for is held. Memory is used as
-# packets are sent.
+# What a source keeps for repairs: at 250 MB/s a quarter of a second, for which what was asked for is held. Memory is
+# used as packets are sent.
 DEFAULT_WINDOW_BYTES = 64 << 20
 # What is kept of one source: out of order, or while a reactant's queue is full.
 DEFAULT_RECEIVE_WINDOW_BYTES = 64 << 20
@@ -117,7 +116,7 @@ class _Sweep:
         return now + SWEEP_S
 
 
-class GanglionMulticast(GanglionExternalBase):
+class GanglionMulticast(Troubles, GanglionExternalBase):
     """Keyword arguments of every ganglion over multicast (seconds, bytes):
 
     ttl                    hops that datagrams go; default 1, and 0 where the interface is the loopback
@@ -419,57 +418,6 @@ class GanglionMulticast(GanglionExternalBase):
             # It is asked for again if this one goes astray.
             with contextlib.suppress(OSError):
                 self._relay_socket.sendto(datagram, (each, self.port))
-
-    def _refused(self, cause: Cause, host: str, why: str) -> None:
-        logger.warning(
-            "%r: a datagram from %s was dropped: %s (%s; counted from now on)", self, host, why, cause.value
-        )
-
-    def _lost(self, reception: GroupReception, packets: int) -> None:
-        why = f"{packets} packets of source {reception.tsi} cannot be repaired"
-        if reception.lost_packets == packets:
-            logger.warning("%r: %s: %s; counted from now on", self, reception.host, why)
-        self.tell(LinkEventKind.LOST, reception.host, why)
-
-    def _malformed(self, reception: GroupReception, why: str) -> None:
-        logger.warning(
-            "%r: %s: malformed message (%s) of source %s; counted from now on",
-            self, reception.host, why, reception.tsi,
-        )  # fmt: skip
-
-    def _cannot_send(self, error: OSError) -> None:
-        self._say_trouble(f"cannot send by {self.interface.name}: {error.strerror or error}")
-
-    def _cannot_receive(self, error: OSError) -> None:
-        self._say_trouble(f"cannot receive: {error.strerror or error}")
-
-    def _say_trouble(self, what: str) -> None:
-        """Once each: the network comes and goes."""
-        if what not in self._said_trouble:
-            self._said_trouble.add(what)
-            logger.warning("%r: %s", self, printable(what.encode(errors="replace"), 300))
-
-    def _warn_of_buffers(self, made: socket.socket) -> None:
-        warning = set_buffers(made, self.buffer_bytes, self.buffer_bytes)
-        if warning:
-            self._say_trouble(warning)
-
-    def _queue_full(self, link: Transmission | None, synapse: Synapse[Any]) -> None:
-        queue = self.hub.send_queue
-        peer = "" if link is None else link.peer
-        if queue.policy != "block":
-            logger.warning(
-                "%r: the queue to %s is full, %r; dropping, first %s", self, peer, queue, synapse.neuron
-            )
-        self.tell(LinkEventKind.SLOW, peer, f"its queue is full, {queue!r}")
-
-    def _queue_freed(self, link: Transmission, dropped: int) -> None:
-        if dropped:
-            logger.warning("%r: dropped %d messages to %s; no more now", self, dropped, link.peer)
-
-    def tell(self, kind: LinkEventKind, peer: str, why: str) -> None:
-        """An event, to whoever watches."""
-        self._watchers.tell(LinkEvent(kind, peer, why, self))
 
     # -- books -------------------------------------------------------------------------------------------------
 

@@ -3,11 +3,23 @@
 
 from __future__ import annotations
 
-from plexo._proto.paxos.messages import Heartbeat, Offers, View
+from collections.abc import Sequence
+
+from plexo._proto.paxos.messages import (
+    MAX_DATAGRAM_BYTES,
+    MAX_PAGES,
+    MAX_TOPICS,
+    Heartbeat,
+    Offers,
+    View,
+)
 
 # More are not known of; a node costs about a kilobyte, with what it offers.
 MAX_MEMBERS = 4096
 MAX_OFFERED_TOPICS = 65536
+# Room of a page of topics, beside what else is in its datagram; what a topic needs beside its bytes.
+_PAGE_BYTES = MAX_DATAGRAM_BYTES - 64
+_TOPIC_BYTES = 3
 
 
 class Member:
@@ -66,3 +78,17 @@ class Member:
     def silent(self, now: float, beats: float, least_s: float) -> bool:
         """Whether it was not heard for so many of its heartbeats."""
         return now - self.heard_at > beats * max(self.interval_s, least_s)
+
+
+def pages_of(topics: Sequence[str]) -> list[tuple[str, ...]]:
+    """What is offered, divided into datagrams; what there is no page for is left out."""
+    pages: list[list[str]] = []
+    room = 0
+    for topic in topics:
+        size = len(topic.encode()) + _TOPIC_BYTES
+        if not pages or size > room or len(pages[-1]) == MAX_TOPICS:
+            pages.append([])
+            room = _PAGE_BYTES
+        pages[-1].append(topic)
+        room -= size
+    return [tuple(page) for page in pages[:MAX_PAGES]]

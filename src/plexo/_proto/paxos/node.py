@@ -10,11 +10,11 @@ from typing import Any
 from plexo._proto.paxos import messages
 from plexo._proto.paxos.events import Event, LineageChanged, MemberJoined, MemberLeft
 from plexo._proto.paxos.homes import Allocation, Homes
-from plexo._proto.paxos.members import MAX_MEMBERS, Member
+from plexo._proto.paxos.lineage import first_lineage, lineage_below
+from plexo._proto.paxos.members import MAX_MEMBERS, Member, pages_of
 from plexo._proto.paxos.messages import (
     MAX_HEARD,
     MAX_TOPIC_BYTES,
-    MAX_TOPICS,
     MAX_VALUES,
     Approval,
     Change,
@@ -41,12 +41,6 @@ from plexo._proto.paxos.voting import NEVER, Random, Voting
 
 # Pages of registers in answer to one question.
 MAX_ANSWER_PAGES = 8
-# Room of a page of topics, and what else is in its datagram.
-_PAGE_BYTES = messages.MAX_DATAGRAM_BYTES - 64
-# A lineage is a depth and a random number: each that is founded because a council was lost is lower than the one
-# before, so that it is not given up for that one.
-_DEPTH_SHIFT = 48
-_MAX_DEPTH = 0xFFFF
 
 
 class Node:
@@ -244,8 +238,7 @@ class Node:
             return
         mutual = [each.instance for each in self._members.values() if self.instance in each.hears]
         if all(self.instance < instance for instance in mutual):
-            lineage = (_MAX_DEPTH << _DEPTH_SHIFT) | self._rng.randrange(1, 1 << _DEPTH_SHIFT)
-            self._found(lineage, mutual)
+            self._found(first_lineage(self._rng), mutual)
 
     def _found(self, lineage: int, others: Sequence[int]) -> None:
         council = tuple(sorted((self.instance, *sorted(others)[: MAX_COUNCIL - 1])))
@@ -271,9 +264,7 @@ class Node:
         wait = self._timing.lost_after - self._timing.gone_after + self._timing.gone_after * rank
         if now - self._lost_since >= wait * self._interval():
             self._lost_since = NEVER
-            depth = max(0, (view.lineage >> _DEPTH_SHIFT) - 1)
-            lineage = (depth << _DEPTH_SHIFT) | self._rng.randrange(1, 1 << _DEPTH_SHIFT)
-            self._found(lineage, left)
+            self._found(lineage_below(view.lineage, self._rng), left)
 
     def _look_after_council(self, now: float) -> None:
         """Replace voters that are gone, and take in others while there is room."""
@@ -502,17 +493,6 @@ class Node:
             self._say(Registers(self.instance, view.lineage, tuple(values[start : start + MAX_VALUES])))
 
     def _say_offers(self) -> None:
-        if not self._offered:
-            return
-        pages: list[list[str]] = [[]]
-        room = _PAGE_BYTES
-        for topic in self._offered:
-            size = len(topic.encode()) + 3
-            if size > room or len(pages[-1]) == MAX_TOPICS:
-                pages.append([])
-                room = _PAGE_BYTES
-            pages[-1].append(topic)
-            room -= size
-        for number, page in enumerate(pages[: messages.MAX_PAGES]):
-            count = min(len(pages), messages.MAX_PAGES)
-            self._say(Offers(self.instance, self._offers, number, count, tuple(page)))
+        pages = pages_of(self._offered)
+        for number, topics in enumerate(pages):
+            self._say(Offers(self.instance, self._offers, number, len(pages), topics))

@@ -108,6 +108,8 @@ class Receiver:
         self._spm_sqn: int | None = None
         # The number of the sqn that numbers are unwrapped next to.
         self._near = 0
+        # What is before was asked for anew since there was no room for it.
+        self._hastened = 0
         # Not later than anything in the spans is due.
         self._due = NEVER
         self._turn_at = -NEVER
@@ -127,6 +129,7 @@ class Receiver:
         self._due = NEVER
         # Above 0 whatever comes before.
         self._near = MODULUS + sqn
+        self._hastened = 0
         if self.nla is None:
             self._spmr_at, self._spmr_tries = now + self._timing.spmr_after_s, 0
 
@@ -192,6 +195,23 @@ class Receiver:
     def nak_heard(self, sqns: Iterable[int], now: float) -> None:
         """Another receiver asked for these."""
         self._happen(sqns, Event.NAK_HEARD, now)
+
+    def hasten(self, now: float) -> None:
+        """What there was no room for can be taken now, if it comes in order: the first list is asked for anew, at once.
+
+        Before, it was asked for in vain so often that the next time would be long away.
+        """
+        if not self._spans or self._spans[0].first < self._hastened:
+            return
+        self._hastened = end = self._spans[0].first + MAX_SQNS
+        at = self._index(end - 1)
+        if at is not None:
+            self._spans[at : at + 1] = _cut(self._spans[at], end)
+        for span in self._spans:
+            if span.first >= end:
+                break
+            span.state, span.due, span.tries, span.asked_at = State.BACK_OFF, now, 0, None
+        self._due = now
 
     # -- what goes ------------------------------------------------------------------------------------------------
 
