@@ -42,12 +42,9 @@ async def log(multicast: GanglionPlexoMulticast, count: int) -> None:
         readings = plexus.stream(reading)
         await multicast.adapt(reading)
         print(f"listening; {await multicast.agreed(reading)} is the group of {reading.name}", flush=True)
-        received = 0
-        async for r in readings:
+        for _ in range(count) if count else itertools.count():
+            r = await anext(readings)
             print(f"{r.sensor} #{r.number}: {r.celsius} degrees", flush=True)
-            received += 1
-            if received == count:
-                break
 
 
 async def bridge(multicast: GanglionPlexoMulticast, port: int) -> None:

@@ -201,12 +201,15 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
     from plexo._fast.dispatch import DEFAULT_QUEUE
     from plexo._fast.envelope import MAX_PAYLOAD, MAX_SEGMENTS
     from plexo._fast.pump import MAX_AHEAD, MAX_READS, READ_BYTES
+    from plexo._fast.reception import MOST_PACKETS
     from plexo._fast.sending import MAX_FORWARD_WAITING
     from plexo._proto import delivery
+    from plexo._proto.paxos.acceptor import MAX_OPEN_SLOTS
+    from plexo._proto.paxos.members import MAX_MEMBERS
     from plexo._proto.subscriptions import MAX_TOPIC_BYTES, MAX_TOPICS
     from plexo._proto.zmtp_handshake import MAX_HANDSHAKE_COMMAND
     from plexo.codec.pickle_codec import _MAX_NESTED_TUPLES
-    from plexo.ganglion import zmtp
+    from plexo.ganglion import multicast, zmtp
     from plexo.ganglion.base import DEAD_LETTER_QUEUE
     from plexo.ganglion.channel import MAX_UNREAD_OUTCOMES
     from plexo.ganglion.events import MAX_EVENTS
@@ -229,6 +232,10 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
         "`MAX_SESSIONS`": f"{delivery.MAX_SESSIONS} senders",
         "`MAX_REQUESTS`": f"{delivery.MAX_REQUESTS} questions",
         "`MAX_UNREAD_OUTCOMES`": f"{MAX_UNREAD_OUTCOMES} outcomes",
+        "`MAX_SOURCES`": f"{multicast.MAX_SOURCES} multicast sources",
+        "`receive_window_bytes`, `MOST_PACKETS`": f"{multicast.DEFAULT_RECEIVE_WINDOW_BYTES >> 20} MiB, "
+        f"{MOST_PACKETS:,} packets",
+        "`MAX_MEMBERS`, `MAX_OPEN_SLOTS`": f"{MAX_MEMBERS} other nodes, {MAX_OPEN_SLOTS:,} slots",
         "`BLOCKS_AHEAD`, `MAX_BLOCKS`": f"{MAX_AHEAD} reads of {READ_BYTES >> 10} KiB for one link, {MAX_READS} in all",
         "`MAX_FORWARD_WAITING`": f"{MAX_FORWARD_WAITING} forwarded messages",
         "`DEAD_LETTER_QUEUE`": f"{DEAD_LETTER_QUEUE.messages} dead letters",
