@@ -14,7 +14,8 @@ from tests.multicast.network import Host
 
 PORT = 5560
 GROUP = "239.255.7.1"
-TOPIC = "dev.plexo.test.Sample.bytes"
+TOPIC_OF = "dev.plexo.test.{}.bytes"
+TOPIC = TOPIC_OF.format("Sample")
 
 
 @contextlib.contextmanager

@@ -15,12 +15,11 @@ from tests.multicast.child import PATIENCE_S, Child
 from tests.multicast.conftest import MakeNetwork
 from tests.multicast.libzmq import trouble as libzmq_trouble
 from tests.multicast.network import Host
-from tests.multicast.peers import PORT, ganglion_peer, wait_until_joined, zmq_peer
+from tests.multicast.peers import PORT, TOPIC_OF, ganglion_peer, wait_until_joined, zmq_peer
 from tests.multicast.truth import perfect
 
 # How long agreement may take at worst; what is usual is measured by the benchmarks.
 AGREE_S = 15.0
-TOPIC_OF = "dev.plexo.test.{}.bytes"
 
 
 @contextlib.contextmanager
@@ -190,8 +189,8 @@ def test_a_cable_that_is_pulled_and_plugged_again(make_network: MakeNetwork) -> 
         group = agreed(children, "Plugged")
         for sender, child in enumerate(children):
             send(child, "Plugged", sender, 1)
-        for child, sender in itertools.permutations(range(3), 2):
-            until(children[child], "Plugged", sender, 0)
+        for hearing, sender in itertools.permutations(range(3), 2):
+            until(children[hearing], "Plugged", sender, 0)
         for pulled in range(2):
             network.hosts[pulled].pull_the_cable()
             for sender, child in enumerate(children):
@@ -199,8 +198,8 @@ def test_a_cable_that_is_pulled_and_plugged_again(make_network: MakeNetwork) -> 
             network.hosts[pulled].plug_the_cable()
         for sender, child in enumerate(children):
             send(child, "Plugged", sender, 1, first=201)
-        for child, sender in itertools.permutations(range(3), 2):
-            found = until(children[child], "Plugged", sender, 201)
+        for hearing, sender in itertools.permutations(range(3), 2):
+            found = until(children[hearing], "Plugged", sender, 201)
             assert perfect(found, sender, 0, 202), repr(found)
         assert agreed(children, "Plugged") == group
         finish(children)
