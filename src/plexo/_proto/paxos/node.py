@@ -47,6 +47,8 @@ _PAGE_BYTES = messages.MAX_DATAGRAM_BYTES - 64
 # it is not given up for that one.
 _DEPTH_SHIFT = 48
 _MAX_DEPTH = 0xFFFF
+_OF_ANY_VIEW = frozenset((Heartbeat, Offers, Inquiry))
+_OF_VOTES = frozenset((Preparation, Promise, Rejection, Proposal, Approval))
 
 
 class Node:
@@ -131,8 +133,9 @@ class Node:
         self.last_sender = message.sender
         if message.sender == self.instance or self._left:
             return None
-        if isinstance(message, Heartbeat | Offers | Inquiry) or self._here(message):
-            self._receive[type(message)](message, now)
+        kind = type(message)
+        if kind in _OF_ANY_VIEW or self._here(message):
+            self._receive[kind](message, now)
             self._voting.advance(now)
         return None
 
@@ -491,8 +494,9 @@ class Node:
     def _say(self, message: Message) -> None:
         """To all; what concerns votes also to ourselves, at once."""
         self._datagrams.append(messages.encode(message))
-        if isinstance(message, Preparation | Promise | Rejection | Proposal | Approval):
-            self._receive[type(message)](message, self._now)
+        kind = type(message)
+        if kind in _OF_VOTES:
+            self._receive[kind](message, self._now)
 
     def _say_registers(self, values: Sequence[tuple[int, int, bytes]]) -> None:
         view = self._view
