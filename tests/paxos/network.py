@@ -28,6 +28,8 @@ class Host:
         # A call of `wake` that is planned, by its number, and for when.
         self.woken = 0
         self.wakes_at = float("inf")
+        # Lineage and digest of what was looked at last.
+        self.checked = (0, 0)
         # What is adapted here; of published topics the number of the next message.
         self.wanted: set[str] = set()
         self.published: dict[str, int] = {}
@@ -62,7 +64,7 @@ class Network:
         # (topic, number of message) to those who were to hear it, and by whom it was heard.
         self.sent = self.heard = 0
         self.trace: list[str] | None = None
-        self.events = 0
+        self.events = self.moves = 0
 
     # -- running -----------------------------------------------------------------------------------------------
 
@@ -105,6 +107,12 @@ class Network:
         """A node was called: check it, send what it says, and wake it when it wants."""
         node = host.node
         assert node is not None
+        view = node.view
+        if view is not None:
+            known = view.lineage, node.digest
+            if known != host.checked:
+                host.checked = known
+                self.check_registers(node)
         for event in node.take_events():
             self.note(host, node, event)
         for datagram in node.take_datagrams():
@@ -127,13 +135,15 @@ class Network:
             self.after(host)
 
     def carry(self, sender: Host, datagram: bytes) -> None:
-        rng = self.rng
+        random = self.rng.random
+        most = self.delay * BEAT_S
         for host in self.hosts:
-            if host is sender or (sender.number, host.number) in self.cut:
+            if host is sender or (self.cut and (sender.number, host.number) in self.cut):
                 continue
-            copies = (rng.random() >= self.loss) + (rng.random() < self.doubling)
-            for _ in range(copies):
-                self.at(self.now + rng.random() * self.delay * BEAT_S, self.arrive, host, datagram)
+            if random() >= self.loss:
+                self.at(self.now + random() * most, self.arrive, host, datagram)
+            if self.doubling and random() < self.doubling:
+                self.at(self.now + random() * most, self.arrive, host, datagram)
 
     def arrive(self, host: Host, datagram: bytes) -> None:
         node = host.node
@@ -147,6 +157,7 @@ class Network:
 
     def note(self, host: Host, node: Node, event: Any) -> None:
         self.events += 1
+        self.moves += isinstance(event, Moved)
         if self.trace is not None:
             self.trace.append(f"{self.now:8.3f} {host.number} {event}")
         if isinstance(event, Agreed):

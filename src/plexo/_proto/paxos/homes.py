@@ -133,11 +133,13 @@ class Homes:
             home.agreed = home.exhausted = False
 
     def due(self) -> float:
-        return min((self.by_topic[topic].switch_at for topic in self._moving), default=float("inf"))
+        if not self._moving:
+            return float("inf")
+        return min(self.by_topic[topic].switch_at for topic in self._moving)
 
     def advance(self, now: float, converged_at: float | None, leave_s: float) -> None:
         """Switch publishers whose time it is; leave slots that nobody sends to since all knew, ``converged_at``."""
-        for topic in list(self._moving):
+        for topic in tuple(self._moving):
             home = self.by_topic[topic]
             if home.switch_at <= now:
                 home.switch_at = float("inf")

@@ -41,6 +41,8 @@ from plexo._proto.paxos.voting import NEVER, Random, Voting
 
 # Pages of registers in answer to one question.
 MAX_ANSWER_PAGES = 8
+_OF_ANY_VIEW = frozenset((Heartbeat, Offers, Inquiry))
+_OF_VOTES = frozenset((Preparation, Promise, Rejection, Proposal, Approval))
 
 
 class Node:
@@ -125,16 +127,15 @@ class Node:
         self.last_sender = message.sender
         if message.sender == self.instance or self._left:
             return None
-        if isinstance(message, Heartbeat | Offers | Inquiry) or self._here(message):
+        if type(message) in _OF_ANY_VIEW or self._here(message):
             self._receive[type(message)](message, now)
             self._voting.advance(now)
         return None
 
     def due(self) -> float:
         """When to call `advance`."""
-        if self._left:
-            return NEVER
-        return min(self._next_beat_at, self._voting.due(), self._homes.due(), self._offers_at)
+        due = min(self._next_beat_at, self._voting.due(), self._homes.due(), self._offers_at)
+        return NEVER if self._left else due
 
     def advance(self, now: float) -> None:
         """Let time pass."""
@@ -482,7 +483,7 @@ class Node:
     def _say(self, message: Message) -> None:
         """To all; what concerns votes also to ourselves, at once."""
         self._datagrams.append(messages.encode(message))
-        if isinstance(message, Preparation | Promise | Rejection | Proposal | Approval):
+        if type(message) in _OF_VOTES:
             self._receive[type(message)](message, self._now)
 
     def _say_registers(self, values: Sequence[tuple[int, int, bytes]]) -> None:

@@ -136,13 +136,15 @@ class Voting:
     def due(self) -> float:
         if self.view is None:
             return NEVER
-        due = min((attempt.due for attempt in self._attempts.values()), default=NEVER)
+        if not self._attempts:
+            return NEVER if self._change is None else self._change.due
+        due = min([attempt.due for attempt in self._attempts.values()])
         return due if self._change is None else min(due, self._change.due)
 
     def advance(self, now: float) -> None:
         """Begin, and begin again, what is due."""
         view = self.view
-        if view is None:
+        if view is None or (not self._attempts and self._change is None):
             return
         anew: list[int] = []
         prepared: dict[int, list[int]] = {}
