@@ -19,7 +19,7 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit packaging soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
+.PHONY: help demo test lint types unit packaging sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -54,6 +54,10 @@ unit: $(VENV)/compiled $(VENV)/with-test ## pytest
 packaging: $(VENV)/with-build ## sdist, wheel from it, an empty environment, a smoke test
 	$(STEP) 'packaging'
 	@$(PY) tests/packaging/check.py
+
+SEEDS ?= 20000
+sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of multicast groups in SEEDS=20000 simulated networks
+	@exec $(PY) -m tests.paxos.sim --seeds $(SEEDS)
 
 SOAK ?=
 soak: $(VENV)/compiled $(VENV)/with-test ## two processes, restarted at random, for MINUTES=30: memory, descriptors, books
