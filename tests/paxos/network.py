@@ -97,6 +97,10 @@ class Network:
             host.woken += 1
             host.wakes_at = float("inf")
 
+    def revive(self, host: Host) -> None:
+        if host.node is None:
+            self.start(host)
+
     def adapt(self, host: Host, topic: str) -> None:
         host.wanted.add(topic)
         if host.node is not None:

@@ -55,8 +55,44 @@ class Messages:
 
 
 def play(seed: int, node: Callable[..., Node] = Node, trace: list[str] | None = None) -> Outcome:
-    """Violation where a property does not hold. Every fifth seed merges lineages."""
-    return play_merge(seed, node, trace) if seed % 5 == 4 else play_faults(seed, node, trace)
+    """Violation where a property does not hold. Two seeds of five duel or merge."""
+    kind = play_merge if seed % 5 == 4 else play_duels if seed % 5 == 3 else play_faults
+    return kind(seed, node, trace)
+
+
+def play_duels(seed: int, node: Callable[..., Node] = Node, trace: list[str] | None = None) -> Outcome:
+    """One lineage in which all want the same few slots for other topics, while voters come and go and most is lost."""
+    rng = random.Random(seed)
+    size = rng.randrange(3, 7)
+    slots = 32 + rng.choice((2, 4, 8))
+    network = Network(rng.randrange(1 << 62), size, slots, node)
+    network.trace = trace
+    if trace is not None:
+        trace.append(f"{size} hosts, {slots - 32} slots")
+    late = rng.random() < 0.5
+    for host in network.hosts:
+        # With the first ones alone there is a council before the others come.
+        network.at(rng.random() * (0.1 if host.number < 2 or not late else 8.0) * BEAT_S, network.start, host)
+    network.run(5 * BEAT_S)
+    network.loss = rng.choice((0.1, 0.3, 0.5))
+    network.doubling = rng.choice((0.0, 0.3))
+    network.delay = rng.choice((0.5, 2.0, 5.0))
+    faulty_s = 40 * BEAT_S
+    for _ in range(3 * (slots - 32)):
+        topic = f"{rng.randrange(1000)}.topic"
+        network.at(network.now + rng.random() * faulty_s / 2, network.adapt, rng.choice(network.hosts), topic)
+    for host in network.hosts[2:] if rng.random() < 0.7 else []:
+        at = network.now + rng.random() * faulty_s
+        network.at(at, network.kill, host, rng.random() < 0.3)
+        network.at(at + rng.random() * 8 * BEAT_S, network.revive, host)
+    for _ in range(rng.randrange(12)):
+        # Deaf or dumb for a moment, too short to be missed.
+        at = network.now + rng.random() * faulty_s
+        pair = rng.randrange(size), rng.randrange(size)
+        network.at(at, network.cut.add, pair)
+        network.at(at + rng.random() * 4 * BEAT_S, network.cut.discard, pair)
+    network.run(network.now + faulty_s)
+    return _heal(network, rng)
 
 
 def play_merge(seed: int, node: Callable[..., Node] = Node, trace: list[str] | None = None) -> Outcome:
@@ -130,17 +166,21 @@ def play_faults(seed: int, node: Callable[..., Node] = Node, trace: list[str] | 
         for _ in range(rng.randrange(1, 6)):
             network.at(rng.random() * faulty_s, _fault, network, rng, faulty_s)
     network.run(max(faulty_s, 21 * BEAT_S))
-    network.check_all()
+    for topic in topics:
+        if not any(topic in host.wanted for host in hosts):
+            network.adapt(rng.choice(hosts), topic)
+    return _heal(network, rng)
 
+
+def _heal(network: Network, rng: random.Random) -> Outcome:
+    network.check_all()
+    hosts = network.hosts
     # From now on nothing is broken but, maybe, a tolerable loss.
     network.loss, network.doubling, network.delay = rng.choice((0.0, 0.0, 0.3)), 0.0, 0.05
     network.cut.clear()
     for host in hosts:
         if host.node is None:
             network.start(host)
-    for topic in topics:
-        if not any(topic in host.wanted for host in hosts):
-            network.adapt(rng.choice(hosts), topic)
     healed_at = network.now
     # What was under way is given its ten heartbeats.
     deadline = healed_at + (10 + CONVERGE_BEATS) * BEAT_S / 0.8

@@ -91,13 +91,14 @@ class Homes:
 
     def settle(self, home: Home, registers: RegisterMap, now: float, switch_s: float) -> int | None:
         """Look where it is at home by what is decided; the slot to propose it for, if there is one."""
+        settled = registers.slot_of(home.owner)
+        if settled is not None:
+            # Also where one before it is free: a lineage may begin without all of what the one before had decided.
+            self._decided(home, settled, now, switch_s)
+            return None
         for slot in probes(home.topic, self._slots):
-            owner = registers.owner(slot)
-            if owner is None:
+            if registers.owner(slot) is None:
                 return slot
-            if owner == home.owner:
-                self._decided(home, slot, now, switch_s)
-                return None
         if not home.exhausted:
             # All are at its candidate then, whatever another lineage gave it.
             self._move(home, home.candidate, now, switch_s)

@@ -446,8 +446,8 @@ class Node:
         for slot, epoch, owner in values:
             if self._registers.learn(slot, epoch, owner):
                 self._converged_at = None
-                self._voting.forget(slot)
-                self._pending |= self._probing.pop(slot, set())
+                for each in (slot, *self._voting.forget(slot, owner)):
+                    self._pending |= self._probing.pop(each, set())
                 home = self._homes.of(owner)
                 if home is not None:
                     self._settle(home.topic, self._now)

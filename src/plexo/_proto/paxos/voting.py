@@ -128,10 +128,14 @@ class Voting:
         """Another lineage: all topics look for their homes anew."""
         self._attempts.clear()
 
-    def forget(self, slot: int) -> None:
-        """It is decided."""
+    def forget(self, slot: int, owner: bytes) -> list[int]:
+        """It is decided. The other slots that were proposed for this owner, and are no more."""
         self._attempts.pop(slot, None)
         self._acceptor.decided(slot)
+        others = [other for other, attempt in self._attempts.items() if attempt.owner == owner]
+        for other in others:
+            del self._attempts[other]
+        return others
 
     def due(self) -> float:
         if self.view is None:
@@ -394,6 +398,11 @@ class Voting:
         for slot, owner in message.values:
             if registers.owner(slot) is not None:
                 known.append(slot)
+                continue
+            settled = registers.slot_of(owner)
+            if settled is not None:
+                # One topic, one slot; its proposer does not know yet.
+                known.append(settled)
                 continue
             higher = ballot if self._acceptor.frozen else self._acceptor.accept(slot, ballot, owner, now)
             if higher is None:
