@@ -209,11 +209,13 @@ class Network:
         for host, node in nodes:
             for topic in sorted(host.wanted):
                 slot, agreed = node.allocation(topic)
-                if agreed:
-                    if node.sends(topic) != slot:
-                        found.append(f"{topic} at host {host.number} goes to {node.sends(topic)}, not {slot}")
-                elif len(node.registers) < self.slots - 32 and not all(
-                    each in node.registers for each in probes(topic, self.slots)
+                # Also where all slots are others': then it is to be at its candidate everywhere.
+                if node.sends(topic) != slot:
+                    found.append(f"{topic} at host {host.number} goes to {node.sends(topic)}, not {slot}")
+                if (
+                    not agreed
+                    and len(node.registers) < self.slots - 32
+                    and not all(each in node.registers for each in probes(topic, self.slots))
                 ):
                     found.append(f"{topic} is not agreed at host {host.number}")
         return found
