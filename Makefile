@@ -18,11 +18,11 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit packaging soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
+.PHONY: help demo test lint types unit packaging sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
-	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), MINUTES=30 and SOAK=--uvloop (soak), TESTS="tests/unit -k x" (unit),'
+	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), MINUTES=30 and SOAK=--uvloop (soak), SEEDS=20000 (sim), TESTS="tests/unit -k x" (unit),'
 	@echo '           PYTHON=/path/to/python (after make clean); ROWS=pair,rtt REPEAT=5 BRIEF=1 JSON=… CHART=… (bench)'
 
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
@@ -49,6 +49,10 @@ TESTS ?=
 unit: $(VENV)/compiled $(VENV)/with-test ## pytest
 	$(STEP) 'pytest'
 	@$(PY) -m pytest -q --benchmark-disable $(TESTS)
+
+SEEDS ?= 20000
+sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of groups under faults, for SEEDS=20000 scenarios
+	@exec $(PY) -m tests.paxos.sim --seeds $(SEEDS)
 
 packaging: $(VENV)/with-build ## sdist, wheel from it, an empty environment, a smoke test
 	$(STEP) 'packaging'

@@ -203,10 +203,11 @@ class Network:
         for host, node in nodes:
             for topic in sorted(host.wanted):
                 slot, agreed = node.allocation(topic)
+                if node.sends(topic) != slot:
+                    found.append(f"{topic} at host {host.number} goes to {node.sends(topic)}, not {slot}")
                 if agreed:
-                    if node.sends(topic) != slot:
-                        found.append(f"{topic} at host {host.number} goes to {node.sends(topic)}, not {slot}")
-                elif len(node.registers) < self.slots - 32 and not all(
+                    continue
+                if len(node.registers) < self.slots - 32 and not all(
                     each in node.registers for each in probes(topic, self.slots)
                 ):
                     found.append(f"{topic} is not agreed at host {host.number}")
