@@ -23,7 +23,7 @@ STEP := @printf '\n== %s\n'
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
-	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), TRANSPORT=multicast (demo), MINUTES=30 and SOAK=--uvloop (soak), TESTS="tests/unit -k x" (unit),'
+	@echo '  Options: SECONDS=10 (demo; 300 for fuzz), TRANSPORT=multicast (demo), MINUTES=30 and SOAK=--uvloop (soak), SEEDS=20000 (sim), TESTS="tests/unit -k x" (unit),'
 	@echo '           PYTHON=/path/to/python (after make clean); ROWS=pair,rtt REPEAT=5 BRIEF=1 JSON=… CHART=… (bench)'
 
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
@@ -51,13 +51,13 @@ unit: $(VENV)/compiled $(VENV)/with-test ## pytest
 	$(STEP) 'pytest'
 	@$(PY) -m pytest -q --benchmark-disable $(TESTS)
 
+SEEDS ?= 20000
+sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of groups under faults, for SEEDS=20000 scenarios
+	@exec $(PY) -m tests.paxos.sim --seeds $(SEEDS)
+
 packaging: $(VENV)/with-build ## sdist, wheel from it, an empty environment, a smoke test
 	$(STEP) 'packaging'
 	@$(PY) tests/packaging/check.py
-
-SEEDS ?= 20000
-sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of multicast groups in SEEDS=20000 simulated networks
-	@exec $(PY) -m tests.paxos.sim --seeds $(SEEDS)
 
 SOAK ?=
 soak: $(VENV)/compiled $(VENV)/with-test ## two processes, restarted at random, for MINUTES=30: memory, descriptors, books
