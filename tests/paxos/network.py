@@ -170,7 +170,9 @@ class Network:
             self.agreed_at.setdefault((host.number, event.topic), self.now)
             known = self.homes.get((node.view.lineage, messages.owner_of(event.topic)))
             if known != event.slot:
-                raise Violation(f"stability: {event.topic} is at {event.slot} for host {host.number}, was at {known}")
+                raise Violation(
+                    f"stability: {event.topic} is at {event.slot} for host {host.number}, was at {known}"
+                )
 
     def check_registers(self, node: Node) -> None:
         """Agreement and uniqueness, over everything that any node ever held in this lineage."""
@@ -183,7 +185,9 @@ class Network:
                 raise Violation(f"agreement: slot {slot} has two owners in lineage {view.lineage:x}")
             home = self.homes.setdefault((view.lineage, owner), slot)
             if home != slot:
-                raise Violation(f"uniqueness: one topic has slots {home} and {slot} in lineage {view.lineage:x}")
+                raise Violation(
+                    f"uniqueness: one topic has slots {home} and {slot} in lineage {view.lineage:x}"
+                )
 
     def check_all(self) -> None:
         for host in self.hosts:
@@ -197,7 +201,9 @@ class Network:
         if len({node.view.lineage if node.view else 0 for _, node in nodes}) > 1 or any(
             node.view is None for _, node in nodes
         ):
-            found.append(f"lineages {[node.view and (node.view.lineage, node.view.epoch) for _, node in nodes]}")
+            found.append(
+                f"lineages {[node.view and (node.view.lineage, node.view.epoch) for _, node in nodes]}"
+            )
         if len({node.digest for _, node in nodes}) > 1:
             found.append(f"registers {[len(node.registers) for _, node in nodes]}")
         for host, node in nodes:

@@ -48,9 +48,7 @@ def acceptor_accepts_below_its_promise(patch: pytest.MonkeyPatch) -> None:
 
 @sabotage("agreement", 0)
 def proposer_ignores_what_was_accepted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        proposer.Attempt, "promised", lambda self, by, accepted: self.answers.add(by)
-    )
+    patch.setattr(proposer.Attempt, "promised", lambda self, by, accepted: self.answers.add(by))
 
 
 @sabotage("agreement", 0)
@@ -131,6 +129,7 @@ def subscribers_leave_at_once(patch: pytest.MonkeyPatch) -> None:
 @sabotage("stability", 0)
 def topics_stay_at_their_candidate(patch: pytest.MonkeyPatch) -> None:
     """Whoever owns it."""
+
     def settle(self: homes.Homes, home: Home, known: Any, now: float, switch_s: float) -> int | None:
         if known.owner(home.candidate) is None:
             return home.candidate
@@ -154,5 +153,3 @@ def lineages_do_not_merge(patch: pytest.MonkeyPatch) -> None:
             consider(self, view)
 
     patch.setattr(node.Node, "_consider", stubborn)
-
-

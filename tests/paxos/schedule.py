@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The proposers and voters alone, under any schedule: what was said once may arrive at any time, often, or never.
 
-A bag keeps all that was ever said, and a step takes one message of it to one peer, or lets one peer lose its patience. So loss,
-doubling and reordering need no steps of their own. Time has no part in it but for patience.
+A bag keeps all that was ever said, and a step takes one message of it to one peer, or lets one peer lose its
+patience. So loss, doubling and reordering need no steps of their own. Time has no part in it but for patience.
 """
 
 from __future__ import annotations
@@ -202,10 +202,10 @@ class World:
 
 
 def walk(seed: int, steps: int = 150) -> None:
-    """A random schedule: 3 to 5 peers, 3 of them in the council, which changes; Violation where two decide differently.
+    """A random schedule: 3 to 5 peers, 3 of them in the council, which changes; Violation where two decide otherwise.
 
-    Messages wait in a bag, of which any is taken, lost or doubled next. It goes in spells in which only some peers hear and speak,
-    so that majorities differ.
+    Messages wait in a bag, of which any is taken, lost or doubled next. It goes in spells in which only some peers
+    hear and speak, so that majorities differ.
     """
     rng = random.Random(seed)
     peers = rng.randrange(3, 6)
@@ -255,8 +255,8 @@ def walk(seed: int, steps: int = 150) -> None:
 def explore(depth: int, most: int, changing: bool) -> tuple[int, int, int]:
     """Every schedule of so many steps, until there are so many states: (depth done, states, transitions).
 
-    Peers 1 and 2 of the council 1, 2, 3 want two slots for other owners; with `changing` peer 2 wants a council without peer
-    3 too.
+    Peers 1 and 2 of the council 1, 2, 3 want two slots for other owners; with `changing` peer 2 wants a council
+    without peer 3 too.
     """
     world = World(3, (1, 2, 3))
     for instance in (1, 2):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many scenarios of the allocation, on all cores.
 
-    python -m tests.paxos.sim --seeds 20000
-    python -m tests.paxos.sim --seed 4711 --verbose
+python -m tests.paxos.sim --seeds 20000
+python -m tests.paxos.sim --seed 4711 --verbose
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"python -m tests.paxos.sim --seed {seed} --verbose   # {why}")
     if beats:
         print(
-            f"{given.seeds} scenarios in {time.monotonic() - began:.0f} s, {len(failed)} failed; heartbeats until all "
-            f"agreed: median {beats[len(beats) // 2]:.0f}, p99 {beats[int(0.99 * len(beats))]:.0f}, most {beats[-1]:.0f}"
+            f"{given.seeds} scenarios in {time.monotonic() - began:.0f} s, {len(failed)} failed; heartbeats until "
+            f"all agreed: median {beats[len(beats) // 2]:.0f}, p99 {beats[int(0.99 * len(beats))]:.0f}, "
+            f"most {beats[-1]:.0f}"
         )
     return bool(failed)
 

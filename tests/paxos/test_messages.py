@@ -82,7 +82,15 @@ def test_malformed_datagrams_have_tokens() -> None:
     assert {decode(good[:size]) for size in range(1, len(good))} == {"malformed"}
     assert decode(good + b"\0") == "malformed"
     pack = msgspec.msgpack.encode
-    for wrong in ([0, 0], [99, 1], [1, 1, 1, -1, 1, []], [1, 0, 1, 1, 1, []], [6, 1, 1, [[1, 1, b"short"]]], {}, None):
+    for wrong in (
+        [0, 0],
+        [99, 1],
+        [1, 1, 1, -1, 1, []],
+        [1, 0, 1, 1, 1, []],
+        [6, 1, 1, [[1, 1, b"short"]]],
+        {},
+        None,
+    ):
         assert decode(bytes((VERSION,)) + pack(wrong)) == "malformed"
 
 
@@ -118,7 +126,7 @@ def test_digests_depend_on_contents_and_not_on_their_order(rng: random.Random) -
     assert registers(values).digest == registers(other).digest
     assert registers(values).buckets() == registers(other).buckets()
     assert registers(values[1:]).digest != registers(values).digest
-    assert list(registers(values).differing(registers(values[1:]).buckets()))[0] == values[0]
+    assert next(iter(registers(values).differing(registers(values[1:]).buckets()))) == values[0]
     assert registers(values).before(1) == (56, registers([each for each in values if not each[1]]).digest)
     once = registers(values)
     assert not once.learn(32, 7, bytes(16)) and once.owner(32) == values[0][2]
@@ -130,5 +138,8 @@ def test_fnv_and_probes() -> None:
     assert fnv1a_64(b"a") == 0xAF63DC4C8601EC8C
     assert fnv1a_64(b"foobar") == 0x85944171F73967E8
     assert list(probes("a", 36)) == [32, 33, 34, 35]
-    assert list(probes("foobar", 132))[:2] == [32 + 0x85944171F73967E8 % 100, 32 + (0x85944171F73967E8 + 1) % 100]
+    assert list(probes("foobar", 132))[:2] == [
+        32 + 0x85944171F73967E8 % 100,
+        32 + (0x85944171F73967E8 + 1) % 100,
+    ]
     assert sorted(probes("foobar", 132)) == list(range(32, 132))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from plexo._proto.paxos.messages import Proposal, View, owner_of
@@ -14,14 +16,18 @@ from tests.paxos.schedule import LINEAGE, World, walk
 SEEDS = 1500
 
 
+def search_all(search: Callable[[int], object], seeds: range) -> None:
+    for seed in seeds:
+        search(seed)
+
+
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_it_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found_as, first, sabotage = SABOTAGES[name]
-    search = walk if found_as == "agreement" else play_merge
+    search: Callable[[int], object] = walk if found_as == "agreement" else play_merge
     sabotage(monkeypatch)
     with pytest.raises(Violation, match=found_as):
-        for seed in range(first, first + SEEDS):
-            search(seed)
+        search_all(search, range(first, first + SEEDS))
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:

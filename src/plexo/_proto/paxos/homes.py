@@ -39,7 +39,17 @@ class Allocation(NamedTuple):
 
 
 class Home:
-    __slots__ = ("agreed", "candidate", "exhausted", "owner", "sends", "slot", "switch_at", "topic", "trailing")
+    __slots__ = (
+        "agreed",
+        "candidate",
+        "exhausted",
+        "owner",
+        "sends",
+        "slot",
+        "switch_at",
+        "topic",
+        "trailing",
+    )
 
     def __init__(self, topic: str, slots: int) -> None:
         self.topic = topic

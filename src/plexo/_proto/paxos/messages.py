@@ -153,7 +153,9 @@ class Offers(_Message, tag=8):
     version: Instance
     page: Annotated[int, Meta(ge=0, lt=MAX_PAGES)]
     pages: Annotated[int, Meta(ge=1, le=MAX_PAGES)]
-    topics: Annotated[tuple[Annotated[str, Meta(max_length=MAX_TOPIC_BYTES)], ...], Meta(max_length=MAX_TOPICS)]
+    topics: Annotated[
+        tuple[Annotated[str, Meta(max_length=MAX_TOPIC_BYTES)], ...], Meta(max_length=MAX_TOPICS)
+    ]
 
 
 Message: TypeAlias = (

@@ -289,7 +289,9 @@ class Node:
         newcomers = sorted(
             (each.since, each.instance)
             for each in self._members.values()
-            if each.instance not in view.council and self._shares_lineage(each) and now - each.since >= settled
+            if each.instance not in view.council
+            and self._shares_lineage(each)
+            and now - each.since >= settled
         )
         council = tuple(sorted([*keep, *(instance for _, instance in newcomers)][:MAX_COUNCIL]))
         if council == view.council or len(keep) < self._voting.majority:
@@ -464,9 +466,7 @@ class Node:
     def _settle(self, topic: str, due: float) -> None:
         """Find out where it is at home, or propose it from `due` on."""
         home = self._homes.by_topic[topic]
-        slot = self._homes.settle(
-            home, self._registers, self._now, self._timing.switch_after * self._beat_s
-        )
+        slot = self._homes.settle(home, self._registers, self._now, self._timing.switch_after * self._beat_s)
         if slot is None:
             self._pending.discard(topic)
         elif self._view is not None and self._voting.propose(slot, home.owner, due):

@@ -75,7 +75,18 @@ class Attempt:
 class ChangeAttempt:
     """To have the next council decided."""
 
-    __slots__ = ("accepted", "answers", "ballot", "best", "due", "phase", "repeats", "synced", "tries", "value")
+    __slots__ = (
+        "accepted",
+        "answers",
+        "ballot",
+        "best",
+        "due",
+        "phase",
+        "repeats",
+        "synced",
+        "tries",
+        "value",
+    )
 
     def __init__(self, due: float) -> None:
         self.due = due

@@ -262,7 +262,18 @@ class Voting:
             first = True
             for part in _parts(accepted, MAX_VALUES) or [()]:
                 self._say(
-                    Promise(self._instance, *view, ballot, tuple(free) if first else (), part, False, None, None, 0, 0)
+                    Promise(
+                        self._instance,
+                        *view,
+                        ballot,
+                        tuple(free) if first else (),
+                        part,
+                        False,
+                        None,
+                        None,
+                        0,
+                        0,
+                    )
                 )
                 first = False
         if refused:
@@ -356,7 +367,11 @@ class Voting:
         self._round = max(self._round, message.promised)
         for slot in message.slots:
             attempt = self._attempts.get(slot)
-            if attempt is not None and attempt.ballot == message.ballot and attempt.phase is not Phase.WAITING:
+            if (
+                attempt is not None
+                and attempt.ballot == message.ballot
+                and attempt.phase is not Phase.WAITING
+            ):
                 attempt.wait(now + self._patience(attempt.tries) * self._rng.random())
         change = self._change
         if not message.slots and change is not None and change.ballot == message.ballot:
