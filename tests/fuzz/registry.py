@@ -23,7 +23,7 @@ from plexo._proto.delivery import (
 from plexo._proto.pgm import packets as pgm
 from plexo._proto.zmtp import encode_cancel, encode_frame, encode_ping, encode_pong, encode_subscribe
 from plexo._proto.zmtp_commands import encode_error, encode_ready
-from tests.fuzz import codecs, link, link_seeds, parsers, reception, source
+from tests.fuzz import allocation, codecs, link, link_seeds, parsers, reception, source
 from tests.reference.deframer import frame as pgm_frame
 from tests.reference.deframer import message, pack
 from tests.reference.envelope import scatter_envelope
@@ -188,6 +188,7 @@ _PICKLE_WORDS = tuple(
 _PICKLE_CODES = tuple(bytes([code]) for code in (*b"(.0123FIJKMNRSTVXcdhijloqstuab}]e)", *range(0x80, 0x98)))
 
 TARGETS: dict[str, Target] = {
+    "allocation": Target(allocation.run, allocation.seeds, (b"\x02", b"\x90", b"\xc0", b"\xcf", b"\xc4\x10")),
     "commands": Target(parsers.commands, _command_bodies, (b"\x05READY", b"\x04PING", b"\x09SUBSCRIBE", b"\x05ERROR")),
     "datagrams": Target(
         reception.datagrams, reception.datagram_seeds, (b"\0\4\0", b"\x7c", b"\xff\xff"), 2, sanitized=True

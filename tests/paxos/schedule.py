@@ -202,7 +202,7 @@ class World:
 
 
 def walk(seed: int, steps: int = 150) -> None:
-    """A random schedule: 3 to 5 peers, 3 of them in the council, which changes; Violation where two decide differently.
+    """A random schedule: 3 to 5 peers, 3 of them in the council, which changes; Violation where two decide otherwise.
 
     Messages wait in a bag, of which any is taken, lost or doubled next. It goes in spells in which only some peers
     hear and speak, so that majorities differ.

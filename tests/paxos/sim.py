@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed, why in failed[:20]:
         print(f"python -m tests.paxos.sim --seed {seed} --verbose   # {why}")
     if beats:
-        took = time.monotonic() - began
-        print(f"{given.seeds} scenarios in {took:.0f} s, {len(failed)} failed; heartbeats until all agreed:")
         print(
-            f"median {beats[len(beats) // 2]:.0f}, p99 {beats[int(0.99 * len(beats))]:.0f}, most {beats[-1]:.0f}"
+            f"{given.seeds} scenarios in {time.monotonic() - began:.0f} s, {len(failed)} failed; heartbeats until "
+            f"all agreed: median {beats[len(beats) // 2]:.0f}, p99 {beats[int(0.99 * len(beats))]:.0f}, "
+            f"most {beats[-1]:.0f}"
         )
     return bool(failed)
 
