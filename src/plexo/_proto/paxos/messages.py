@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What nodes say to each other: MessagePack behind a version byte, in datagrams below 1,400 bytes.
 
-Instances, lineages and digests are numbers of 64 bits. A ballot is (round, instance of its proposer); epochs are not in it, since
-nothing of another epoch is acted on. Topics stand in registers as 16 bytes of BLAKE2b.
+Instances, lineages and digests are numbers of 64 bits. A ballot is (round, instance of its proposer); epochs are not in
+it, since nothing of another epoch is acted on. Topics stand in registers as 16 bytes of BLAKE2b.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ OWNER_BYTES = 16
 # Entries of one message; each kind stays below the size of a datagram with them.
 MAX_SLOTS = 100
 MAX_VALUES = 32
-# What one voter has accepted and does not know to be decided: a change of the council carries over what all of them have.
+# What one voter has accepted and does not know to be decided: a change of the council carries over what all
+# of them have.
 MAX_ACCEPTED = 7
 MAX_CARRIED = MAX_ACCEPTED * MAX_COUNCIL
 MAX_HEARD = 16
@@ -50,8 +51,8 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 class View(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Who votes: the council of an epoch of a lineage. ``count`` and ``digest`` are of the registers that earlier epochs
-    decided, which a voter has to know."""
+    """Who votes: the council of an epoch of a lineage. ``count`` and ``digest`` are of the registers that earlier
+    epochs decided, which a voter has to know."""
 
     lineage: Instance
     epoch: Epoch
@@ -67,9 +68,9 @@ class Change(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     carried: Annotated[tuple[tuple[Slot, Owner], ...], Meta(max_length=MAX_CARRIED)]
 
 
-class Heartbeat(_Message, tag=0):
-    """``view`` None: it has no lineage yet; then it says whom it hears. ``beats`` it has said so far. ``offers``: the version
-    of what it publishes, 0: nothing."""
+class Heartbeat(_Message, frozen=True, tag=0):
+    """``view`` None: it has no lineage yet; then it says whom it hears. ``beats`` it has said so far. ``offers``: the
+    version of what it publishes, 0: nothing."""
 
     view: View | None
     interval_ms: Annotated[int, Meta(ge=1, le=1 << 22)]
@@ -81,7 +82,7 @@ class Heartbeat(_Message, tag=0):
     leaving: bool
 
 
-class Preparation(_Message, tag=1):
+class Preparation(_Message, frozen=True, tag=1):
     """Asks for promises: of slots, or, where there are none, of the next council."""
 
     lineage: Instance
@@ -90,9 +91,9 @@ class Preparation(_Message, tag=1):
     slots: Slots
 
 
-class Promise(_Message, tag=2):
-    """``free`` slots have nothing accepted. For the next council: what is accepted and not known to be decided, the change
-    that is accepted, and count and digest of the decided registers."""
+class Promise(_Message, frozen=True, tag=2):
+    """``free`` slots have nothing accepted. For the next council: what is accepted and not known to be decided, the
+    change that is accepted, and count and digest of the decided registers."""
 
     lineage: Instance
     epoch: Epoch
@@ -106,7 +107,7 @@ class Promise(_Message, tag=2):
     digest: U64
 
 
-class Rejection(_Message, tag=3):
+class Rejection(_Message, frozen=True, tag=3):
     """A higher round was promised: of these slots, or, where there are none, of the next council."""
 
     lineage: Instance
@@ -116,7 +117,7 @@ class Rejection(_Message, tag=3):
     promised: Round
 
 
-class Proposal(_Message, tag=4):
+class Proposal(_Message, frozen=True, tag=4):
     lineage: Instance
     epoch: Epoch
     round: Round
@@ -124,7 +125,7 @@ class Proposal(_Message, tag=4):
     change: Change | None
 
 
-class Approval(_Message, tag=5):
+class Approval(_Message, frozen=True, tag=5):
     lineage: Instance
     epoch: Epoch
     ballot: Ballot
@@ -132,22 +133,23 @@ class Approval(_Message, tag=5):
     of_change: bool
 
 
-class Registers(_Message, tag=6):
+class Registers(_Message, frozen=True, tag=6):
     """Decided: (slot, the epoch that decided it, owner)."""
 
     lineage: Instance
     values: Annotated[tuple[tuple[Slot, Epoch, Owner], ...], Meta(max_length=MAX_VALUES)]
 
 
-class Inquiry(_Message, tag=7):
-    """Asks one node for the registers in which it differs, by 4 bytes for each bucket of slots, or (none) for its offers."""
+class Inquiry(_Message, frozen=True, tag=7):
+    """Asks one node for the registers in which it differs, by 4 bytes for each bucket of slots, or (none) for its
+    offers."""
 
     to: Instance
     lineage: U64
     buckets: Annotated[bytes, Meta(max_length=4 * BUCKETS)]
 
 
-class Offers(_Message, tag=8):
+class Offers(_Message, frozen=True, tag=8):
     """A page of the topics that a node publishes."""
 
     version: Instance

@@ -43,8 +43,8 @@ from plexo._proto.paxos.voting import NEVER, Random, Voting
 MAX_ANSWER_PAGES = 8
 # Room of a page of topics, and what else is in its datagram.
 _PAGE_BYTES = messages.MAX_DATAGRAM_BYTES - 64
-# A lineage is a depth and a random number: each that is founded because a council was lost is lower than the one before, so that
-# it is not given up for that one.
+# A lineage is a depth and a random number: each that is founded because a council was lost is lower than
+# the one before, so that it is not given up for that one.
 _DEPTH_SHIFT = 48
 _MAX_DEPTH = 0xFFFF
 _OF_ANY_VIEW = frozenset((Heartbeat, Offers, Inquiry))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proposals under way: of slots, many with one message, and of the next council. State only; `node` says what follows."""
+"""Proposals under way: of slots, many with one message, and of the next council.
+
+State only; `voting` says what follows.
+"""
 
 from __future__ import annotations
 

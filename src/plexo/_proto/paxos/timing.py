@@ -15,7 +15,8 @@ HEARTBEAT_BYTES = 160
 
 @dataclass(frozen=True)
 class Timing:
-    """``heartbeat_s`` is the shortest interval between two heartbeats of one node; the other times are counted in it."""
+    """``heartbeat_s`` is the shortest interval between two heartbeats of one node; the other times are
+    counted in it."""
 
     heartbeat_s: float = 0.2
     # Nobody with a lineage was heard for so long: found one.

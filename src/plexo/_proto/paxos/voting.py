@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paxos, once for each slot, and once for the council of the next epoch.
 
-Who proposes prepares with a ballot, proposes what the promises of a majority leave it to propose, and tells everybody what a
-majority approved. A voter that promises in the register of the next council is done with slots in this epoch; so what its epoch
-may have decided is in the promises of any majority, and the change carries it over as decided.
+Who proposes prepares with a ballot, proposes what the promises of a majority leave it to propose, and tells everybody
+what a majority approved. A voter that promises in the register of the next council is done with slots in this epoch;
+so what its epoch may have decided is in the promises of any majority, and the change carries it over as decided.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Random(Protocol):
 class Voting:
     """The proposer and the voter of one node, in one view after another.
 
-    ``say`` sends a message to all, itself included; ``decided(values)`` is told of registers, (slot, epoch, owner) each,
-    ``changed(change)`` of the next view.
+    ``say`` sends a message to all, itself included; ``decided(values)`` is told of registers, (slot, epoch,
+    owner) each, ``changed(change)`` of the next view.
     """
 
     def __init__(
