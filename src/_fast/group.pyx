@@ -168,15 +168,15 @@ cdef class Groups:
         self.receptions = {}
         self.reader = DatagramReader()
 
-    cdef int read(self, int fd, uint32_t group) except -1:
-        """Everything that waits in a socket, as far as a turn goes. `group` 0: it came by unicast."""
-        cdef MulticastHub hub = self.hub
+    cdef int read(self, GroupReader source) except -1:
+        """Everything that waits in a socket, as far as a turn goes; no more when a reactant has left the group, or closed
+        the ganglion."""
         cdef Datagram *each
         cdef size_t at, size
         cdef double now
         cdef int count, i, turn
         for turn in range(FILLS_PER_TURN):
-            count = self.reader.fill(fd)
+            count = self.reader.fill(source.fd)
             if count == 0:
                 return 0
             now = monotonic()
@@ -190,12 +190,12 @@ cdef class Groups:
                     if each.truncated and at + size == each.size:
                         self.refuse(MALFORMED, each.host, "long-packet")
                     else:
-                        self.datagram(each.data + at, size, each.host, group, now)
+                        self.datagram(each.data + at, size, each.host, source.group, now)
+                    if source.loop is None:
+                        return 0
                     at += size
-                    if at >= each.size or hub.loop is None:
+                    if at >= each.size:
                         break
-                if hub.loop is None:  # a reactant closed the ganglion
-                    return 0
         return 0
 
     cdef int datagram(self, const uint8_t *data, size_t size, uint32_t host, uint32_t group, double now) except -1:
@@ -297,7 +297,7 @@ cdef class Groups:
 
 
 cdef class GroupReader:
-    """The socket of one group (0: the one for unicast) on the event loop."""
+    """The socket of one group on the event loop; of group 0 it is the one that unicast comes to."""
 
     def __init__(self, Groups groups, int fd, uint32_t group):
         self.groups = groups
@@ -326,7 +326,7 @@ cdef class GroupReader:
             return
         hub.begin_turn()
         try:
-            self.groups.read(self.fd, self.group)
+            self.groups.read(self)
         except OSError as error:
             hub.owner._cannot_receive(error)
         finally:

@@ -309,6 +309,28 @@ def test_topics_that_share_a_group_stay_apart(port: int, caplog: pytest.LogCaptu
     run(main())
 
 
+def test_leaving_the_group_from_within_a_reactant(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        heard: list[str] = []
+        async with made(text, port) as b, made(text, port) as a:
+
+            async def last(word: str) -> None:
+                heard.append(word)
+                await b.remove_reactants([last])
+
+            for round_ in range(3):
+                await b.add_reactants([last])
+                for n in range(200):
+                    await a.transmit(f"{round_} {n}".encode())
+                await until(lambda wanted=round_: len(heard) > wanted)  # type: ignore[misc]
+                await asyncio.sleep(0.02)
+            assert len(heard) == 3
+            assert b.stats().balanced
+        assert not [record for record in caplog.records if "cannot" in record.getMessage()]
+
+    run(main())
+
+
 def test_several_loops_one_after_another(port: int) -> None:
     heard: list[str] = []
     b = made(text, port, reactants=[heard.append])

@@ -51,7 +51,7 @@ cdef class Groups:
                       double now) except -1
     cdef GroupReception find(self, const PgmPacket *packet, uint32_t host, bint make)
     cdef int refuse(self, object cause, uint32_t host, str why) except -1
-    cdef int read(self, int fd, uint32_t group) except -1
+    cdef int read(self, GroupReader source) except -1
 
 
 cdef class GroupReader:

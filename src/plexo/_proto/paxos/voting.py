@@ -299,12 +299,14 @@ class Voting:
         if higher is not None:
             self._say(Rejection(self._instance, *view, ballot, (), higher[0]))
             return
+        change_ballot, change = acceptor.change or (None, None)
+        # Where a change is accepted, it is what has to be proposed again, with what it carries: no room is needed for more.
         accepted = tuple(
             (slot, round_, instance, owner)
             for slot, ((round_, instance), owner, _) in acceptor.accepted.items()
+            if change is None
         )
         registers = self._registers()
-        change_ballot, change = acceptor.change or (None, None)
         self._say(
             Promise(
                 self._instance, *view, ballot, (), accepted, True, change_ballot, change,
