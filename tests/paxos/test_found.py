@@ -8,7 +8,7 @@ from plexo._proto.paxos.messages import Approval, Proposal, Registers, owner_of
 from plexo._proto.paxos.registers import RegisterMap
 from tests.paxos.schedule import LINEAGE, World
 
-# A council was lost; who was left knew that a topic has its second slot, and not who has the first: two slots for one topic.
+# A council was lost; who was left knew that a topic has its second slot, and not who has the first: it got two slots.
 
 
 def test_a_topic_keeps_its_slot_where_one_before_it_is_free() -> None:
