@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 
 import pytest
@@ -18,6 +19,8 @@ LIMIT_S = 600 + SEEDS / 10
 @pytest.mark.time_limit(LIMIT_S)
 @pytest.mark.leaves("the tracker of multiprocessing's resources")
 def test_nothing_is_violated_and_networks_converge(seed: int) -> None:
+    # It takes minutes; pytest would print where every thread is.
+    faulthandler.cancel_dump_traceback_later()
     failed, beats = sim.run(seed % 1_000_003, SEEDS)
     assert not failed, "\n".join(
         f"python -m tests.paxos.sim --seed {number} --verbose   # {why}" for number, why in failed[:20]

@@ -300,7 +300,8 @@ class Voting:
             self._say(Rejection(self._instance, *view, ballot, (), higher[0]))
             return
         change_ballot, change = acceptor.change or (None, None)
-        # Where a change is accepted, it is what has to be proposed again, with what it carries: no room is needed for more.
+        # Where a change is accepted, it is what has to be proposed again, with what it carries: no room is needed for
+        # more.
         accepted = tuple(
             (slot, round_, instance, owner)
             for slot, ((round_, instance), owner, _) in acceptor.accepted.items()
