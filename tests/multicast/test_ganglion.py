@@ -201,6 +201,27 @@ def test_who_is_there_and_what_they_publish(port: int) -> None:
     run(main())
 
 
+def test_a_node_is_heard_of_when_it_has_joined_what_it_adapts_at_first(port: int) -> None:
+    async def main() -> None:
+        joined: list[int] = []
+        one = made(port)
+        wake = one._wake
+
+        def note(loop: asyncio.AbstractEventLoop) -> None:
+            joined.append(len(one._joined))
+            wake(loop)
+
+        one._wake = note  # type: ignore[method-assign]
+        async with one:
+            for n in range(5):
+                await one.react(neuron(f"N{n}"), [lambda text: None])
+            assert joined == []
+            await one.agreed(neuron("N0"))
+            assert joined == [5]
+
+    run(main())
+
+
 def test_a_late_node_learns_what_is_agreed(port: int) -> None:
     async def main() -> None:
         names = [neuron(f"N{n}") for n in range(200)]

@@ -127,10 +127,17 @@ class GanglionPlexoMulticast(GanglionMulticast):
         super()._start_on(loop)
         self._control_loop = loop
         loop.add_reader(self._control_socket.fileno(), self._hear_control)
-        self._advance(clock())
+        # Others may send as soon as they hear of this one: first it joins what is adapted in this turn.
+        loop.call_soon(self._wake, loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is self._control_loop:
+            self._awake = True
+            self._advance(clock())
 
     def _leave_loop(self) -> None:
         loop, self._control_loop = self._control_loop, None
+        self._awake = False
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._control_socket.fileno())
         super()._leave_loop()
@@ -169,7 +176,7 @@ class GanglionPlexoMulticast(GanglionMulticast):
 
     def _advance(self, now: float) -> float:
         """Let the allocation do what is due, and do what it says; returns when it is due again."""
-        if self._closed or self.hub.loop is None:
+        if self._closed or self.hub.loop is None or not self._awake:
             return float("inf")
         node = self._node
         node.advance(now)
@@ -302,6 +309,8 @@ class GanglionPlexoMulticast(GanglionMulticast):
         return super()._begin_close()
 
     _left = False
+    # Whether others may hear of this node.
+    _awake = False
 
     def __repr__(self) -> str:
         return f"<GanglionPlexoMulticast {self.multicast_cidr}:{self.port} by {self.interface.name}>"
