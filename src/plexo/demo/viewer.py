@@ -24,6 +24,8 @@ from plexo.demo.transport import GRACE_S, DemoGanglion, of_viewer
 RATES_HZ = (10.0, 50.0, 20.0)
 # How long the sensor process may take to start and answer for the first time.
 START_S = 15.0
+# Where a request may get lost: how long until it is sent again.
+ASK_AGAIN_S = 1.0
 # How long the answer to the last request, to stop, is waited for; interrupted, all ends within a second.
 STOP_S = 2.0
 STOP_INTERRUPTED_S = 0.25
@@ -72,11 +74,15 @@ class Viewer:
                     self._told.set()
 
     async def ask_for(self, hz: float) -> None:
-        """Another sampling rate, and the answer to it. (The first request waits for the link.)"""
+        """Another sampling rate, and the answer to it. (On a pair the first request waits for the link.)"""
         self._answered.clear()
         self._told.clear()
-        await self.plexus.transmit(self.ledger.next_request(hz))
-        await self._answered.wait()
+        request = self.ledger.next_request(hz)
+        while not self._answered.is_set():
+            await self.plexus.transmit(request)
+            # Over multicast nobody knows whether it was heard.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._answered.wait(), ASK_AGAIN_S if self.is_multicast else None)
 
     async def run(self) -> None:
         """The whole run. TimeoutError: no answer to the first request."""
