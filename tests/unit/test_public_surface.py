@@ -155,7 +155,8 @@ FLOORS = (
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 # Of the protocols, some are compiled where they read bytes: they know of nothing but each other.
-PURE = {"plexo._fast.pgm", "plexo._fast.deframer"}
+# (Of topics the hash; the table draws a secret.)
+PURE = {"plexo._fast.pgm", "plexo._fast.deframer", "plexo._fast.topics"}
 # Names of types only, in submodules of plexo.typing that runtime code of lower floors does not load.
 SIGNATURES = {"src/plexo/typing/reactant.py", "src/plexo/typing/responder.py"}
 # Where 1.0 has it: a synapse that is used without a ganglion, so it brings one of its own.

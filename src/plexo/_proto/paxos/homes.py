@@ -6,27 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from plexo._fast.topics import topic_hash
 from plexo._proto.paxos.events import Agreed, Event, Exhausted, Moved, RouteChanged
 from plexo._proto.paxos.messages import owner_of
 from plexo._proto.paxos.registers import RegisterMap
 from plexo._proto.paxos.timing import RESERVED_SLOTS
 
-_FNV_OFFSET = 0xCBF29CE484222325
-_FNV_PRIME = 0x100000001B3
-
-
-def fnv1a_64(data: bytes) -> int:
-    """RFC 9923."""
-    value = _FNV_OFFSET
-    for byte in data:
-        value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFFFFFFFFFF
-    return value
-
 
 def probes(topic: str, slots: int) -> Iterator[int]:
     """Every slot that can be a topic's, in the order in which it looks for one."""
     free = slots - RESERVED_SLOTS
-    first = fnv1a_64(topic.encode())
+    first = topic_hash(topic)
     for i in range(free):
         yield RESERVED_SLOTS + (first + i) % free
 

@@ -7,14 +7,10 @@ would be taken up again otherwise, dead as it is; so the depth counts down, from
 
 from __future__ import annotations
 
-from typing import Protocol
+from plexo._proto.randomness import Random
 
 _RANDOM_BITS = 48
 _FIRST_DEPTH = 0xFFFF
-
-
-class Random(Protocol):
-    def randrange(self, start: int, stop: int) -> int: ...
 
 
 def first_lineage(rng: Random) -> int:

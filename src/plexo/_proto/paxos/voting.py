@@ -9,7 +9,6 @@ so what its epoch may have decided is in the promises of any majority, and the c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from plexo._proto.paxos.acceptor import Acceptor
 from plexo._proto.paxos.messages import (
@@ -28,13 +27,9 @@ from plexo._proto.paxos.messages import (
 from plexo._proto.paxos.proposer import MAX_ATTEMPTS, Attempt, ChangeAttempt, Phase
 from plexo._proto.paxos.registers import RegisterMap
 from plexo._proto.paxos.timing import Timing
+from plexo._proto.randomness import Random
 
 NEVER = float("inf")
-
-
-class Random(Protocol):
-    def random(self) -> float: ...
-    def randrange(self, start: int, stop: int) -> int: ...
 
 
 class Voting:

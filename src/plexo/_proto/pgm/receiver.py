@@ -17,20 +17,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto, unique
-from typing import Protocol
 
 from plexo._proto.pgm.packets import MAX_SQNS, Tsi, dotted, encode_nak, encode_spmr
 from plexo._proto.pgm.serial import MODULUS, distance
 from plexo._proto.pgm.timing import Timing
+from plexo._proto.randomness import Random
 
 NEVER = float("inf")
 # An SPM that is older than the last one came late, unless it is so much older: then the source counts anew, or
 # the last one was forged, and would shut out all that are right.
 REORDERED_SPMS = 64
-
-
-class Random(Protocol):
-    def random(self) -> float: ...
 
 
 @unique
