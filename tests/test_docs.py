@@ -205,7 +205,7 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
     from plexo._fast.sending import MAX_FORWARD_WAITING
     from plexo._proto import delivery
     from plexo._proto.paxos.acceptor import MAX_OPEN_SLOTS
-    from plexo._proto.paxos.members import MAX_MEMBERS
+    from plexo._proto.paxos.members import MAX_MEMBERS, MAX_OFFERED_BYTES
     from plexo._proto.subscriptions import MAX_TOPIC_BYTES, MAX_TOPICS
     from plexo._proto.zmtp_handshake import MAX_HANDSHAKE_COMMAND
     from plexo.codec.pickle_codec import _MAX_NESTED_TUPLES
@@ -236,6 +236,7 @@ def test_limits_in_security_are_the_ones_in_the_code() -> None:
         "`receive_window_bytes`, `MOST_PACKETS`": f"{multicast.DEFAULT_RECEIVE_WINDOW_BYTES >> 20} MiB, "
         f"{MOST_PACKETS:,} packets",
         "`MAX_MEMBERS`, `MAX_OPEN_SLOTS`": f"{MAX_MEMBERS} other nodes, {MAX_OPEN_SLOTS:,} slots",
+        "`MAX_OFFERED_BYTES`": f"{MAX_OFFERED_BYTES >> 20} MiB",
         "`BLOCKS_AHEAD`, `MAX_BLOCKS`": f"{MAX_AHEAD} reads of {READ_BYTES >> 10} KiB for one link, {MAX_READS} in all",
         "`MAX_FORWARD_WAITING`": f"{MAX_FORWARD_WAITING} forwarded messages",
         "`DEAD_LETTER_QUEUE`": f"{DEAD_LETTER_QUEUE.messages} dead letters",

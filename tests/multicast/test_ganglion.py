@@ -23,6 +23,7 @@ from plexo import (
     TransmitterNotFound,
 )
 from plexo._proto.paxos.homes import probes
+from plexo._proto.paxos.messages import Inquiry, encode
 from plexo.exceptions import ConsensusNotReached, IpAddressIsNotMulticast, IpsExhausted
 from plexo.ganglion.multicast_sockets import resolve_interface, send_socket
 from plexo.ganglion.plexo_multicast import Group
@@ -267,6 +268,42 @@ def test_hostile_control_datagrams_cost_one_count_each(port: int) -> None:
                     sending.sendto(datagram, ("239.255.0.6", port))
             await until(lambda: one.stats().fault_count(Cause.MALFORMED) == len(hostile))
             assert await one.agreed(tick)
+
+    run(main())
+
+
+def test_forged_senders_leave_nothing_behind(port: int) -> None:
+    async def main() -> None:
+        async with several(port, 2) as (one, other):
+            await one.adapt(tick)
+            await other.adapt(tick)
+            await one.ready(1, timeout_s=10)
+            with send_socket(resolve_interface(HOST), 0) as sending:
+                for sender in range(1000, 1500):
+                    sending.sendto(encode(Inquiry(sender, 1, 0, b"")), ("239.255.0.6", port))
+                    await asyncio.sleep(0)
+            await one.agreed(tick)
+            assert [each.host for each in one.peers()] == [HOST]
+            assert len(one._hosts) == 1
+
+    run(main())
+
+
+def test_a_ganglion_that_is_run_long_after_it_was_made_joins_those_that_are_there(port: int) -> None:
+    late = made(port)
+
+    async def main() -> None:
+        async with several(port, 1) as (one,):
+            await one.adapt(tick)
+            await one.agreed(tick)
+            before = one.groups()[tick.name]
+            await asyncio.sleep(0.5)  # ten heartbeats
+            async with late:
+                await late.adapt(tick)
+                await late.agreed(tick)
+                await asyncio.sleep(0.3)
+                # Epochs go on, with the newcomer; the lineage stays.
+                assert one.groups()[tick.name].lineage == late.groups()[tick.name].lineage == before.lineage
 
     run(main())
 

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the simulator found, in the smallest form that shows it."""
+"""What simulators and people found, in the smallest form that shows it."""
 
 from __future__ import annotations
 
+import random
+
+from plexo._proto.paxos.events import MemberLeft
 from plexo._proto.paxos.homes import Homes, probes
-from plexo._proto.paxos.messages import Approval, Proposal, Registers, owner_of
+from plexo._proto.paxos.messages import Approval, Heartbeat, Proposal, Registers, View, encode, owner_of
+from plexo._proto.paxos.node import Node
 from plexo._proto.paxos.registers import RegisterMap
+from tests.paxos.network import BEAT_S, TIMING
 from tests.paxos.schedule import LINEAGE, World
 
 # A council was lost; who was left knew that a topic has its second slot, and not who has the first: it got two slots.
@@ -37,3 +42,45 @@ def test_who_learns_where_a_topic_is_stops_proposing_it_elsewhere() -> None:
     voting.propose(42, owner_of("b"), 0.0)
     assert voting.forget(41, owner_of("a")) == [40]
     assert voting.open_slots == 1
+
+
+# A node was made long before somebody ran it, or nobody ran it for a while: it founded a lineage beside one that it
+# had had no chance to hear of, or took all others for gone.
+
+
+def test_a_cold_start_begins_when_the_node_is_run() -> None:
+    node = Node(7, 64, random.Random(1), TIMING, 0.0)
+    now = 10.0
+    while now < 10.0 + 2.9 * BEAT_S:
+        node.advance(now)
+        now += BEAT_S / 10
+    assert node.view is None
+    assert node.receive(encode(Heartbeat(2, View(5, 3, (2,), 0, 0), 200, 1, 0, 0, (), 0, False)), now) is None
+    assert node.view is not None and node.view.lineage == 5
+
+
+def test_a_cold_start_begins_anew_after_a_break() -> None:
+    node = Node(7, 64, random.Random(1), TIMING, 0.0)
+    node.advance(0.0)
+    node.advance(20.0)
+    assert node.view is None
+    now = 20.0
+    while node.view is None:
+        now = node.due()
+        node.advance(now)
+    assert 20.0 + 3 * BEAT_S <= now <= 20.0 + 5 * BEAT_S
+
+
+def test_after_a_break_the_silence_was_not_that_of_others() -> None:
+    node = Node(7, 64, random.Random(1), TIMING, 0.0)
+    node.advance(0.0)
+    for beats, now in ((1, 0.0), (2, 0.1)):
+        node.receive(encode(Heartbeat(2, View(5, 3, (2,), 0, 0), 200, beats, 0, 0, (), 0, False)), now)
+    node.advance(30.0)
+    assert 2 in node.members
+    assert not any(isinstance(event, MemberLeft) for event in node.take_events())
+    node.advance(30.0 + 2 * BEAT_S)
+    assert 2 in node.members
+    for beat in range(3, 9):
+        node.advance(30.0 + beat * BEAT_S)
+    assert 2 not in node.members

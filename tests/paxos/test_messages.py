@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from plexo._proto.paxos.homes import fnv1a_64, probes
+from plexo._proto.paxos.homes import probes
 from plexo._proto.paxos.members import MAX_MEMBERS
 from plexo._proto.paxos.messages import (
     MAX_ACCEPTED,
@@ -23,6 +23,7 @@ from plexo._proto.paxos.messages import (
     Change,
     Heartbeat,
     Message,
+    Offers,
     Preparation,
     Promise,
     Proposal,
@@ -113,6 +114,53 @@ def test_floods_of_forged_instances_stay_bounded() -> None:
     assert len(node.members) == MAX_MEMBERS
 
 
+def test_offers_of_all_members_stay_within_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plexo._proto.paxos.members.MAX_OFFERED_BYTES", 100_000)
+    node = Node(1, 64, random.Random(1), TIMING, 0.0)
+    members = node._members
+    page = tuple(f"{n:0500}" for n in range(2))
+    for instance in range(2, 60):
+        for version in (1, 2):
+            beat = Heartbeat(instance, None, 200, version, 0, 0, (), version, False)
+            assert node.receive(encode(beat), 0.0) is None
+            for number in range(3):
+                assert node.receive(encode(Offers(instance, version, number, 3, page)), 0.0) is None
+    assert 50_000 < members.offered_bytes <= 100_000
+    known = [each for each in members if each.published]
+    assert 5 < len(known) < 58
+    assert all(each.published == 3 * page for each in known)
+    for instance in range(2, 60):
+        node.receive(encode(Heartbeat(instance, None, 200, 3, 0, 0, (), 3, True)), 0.0)
+    assert (len(members), members.offered_bytes) == (0, 0)
+
+
+def test_slots_outside_of_the_block_are_refused() -> None:
+    node = Node(1, 64, random.Random(1), TIMING, 0.0)
+    view = View(1, 1, (2,), 0, 0)
+    assert node.receive(encode(Heartbeat(2, view, 200, 1, 0, 0, (), 0, False)), 0.0) is None
+    change = Change(view, ((64, OWNER),))
+    ballot = (1, 2)
+    for slot in (0, 31, 64, SLOT):
+        for message in (
+            Registers(2, 1, ((40, 1, OWNER), (slot, 1, OWNER))),
+            Preparation(2, 1, 1, 1, (slot,)),
+            Rejection(2, 1, 1, ballot, (slot,), 1),
+            Approval(2, 1, 1, ballot, (slot,), False),
+            Proposal(2, 1, 1, 1, ((slot, OWNER),), None),
+            Promise(2, 1, 1, ballot, (slot,), (), False, None, None, 0, 0),
+            Promise(2, 1, 1, ballot, (), ((slot, 1, 2, OWNER),), False, None, None, 0, 0),
+        ):
+            assert node.receive(encode(message), 0.0) == "foreign-slot"
+    assert node.receive(encode(Proposal(2, 1, 1, 1, (), change)), 0.0) == "foreign-slot"
+    assert (
+        node.receive(encode(Promise(2, 1, 1, ballot, (), (), True, ballot, change, 0, 0)), 0.0)
+        == "foreign-slot"
+    )
+    assert not node.registers
+    assert node.receive(encode(Registers(2, 1, ((40, 1, OWNER),))), 0.0) is None
+    assert dict(node.registers) == {40: OWNER}
+
+
 def registers(values: Iterable[tuple[int, int, bytes]]) -> RegisterMap:
     result = RegisterMap()
     for value in values:
@@ -132,11 +180,9 @@ def test_digests_depend_on_contents_and_not_on_their_order(rng: random.Random) -
     assert not once.learn(32, 7, bytes(16)) and once.owner(32) == values[0][2]
 
 
-def test_fnv_and_probes() -> None:
-    # Of RFC 9923.
-    assert fnv1a_64(b"") == 0xCBF29CE484222325
-    assert fnv1a_64(b"a") == 0xAF63DC4C8601EC8C
-    assert fnv1a_64(b"foobar") == 0x85944171F73967E8
+def test_probes() -> None:
+    # The hashes are those of RFC 9923.
+    assert next(probes("a", 32 + (1 << 20))) == 32 + 0xAF63DC4C8601EC8C % (1 << 20)
     assert list(probes("a", 36)) == [32, 33, 34, 35]
     assert list(probes("foobar", 132))[:2] == [
         32 + 0x85944171F73967E8 % 100,

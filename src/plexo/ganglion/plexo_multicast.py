@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from types import MappingProxyType
@@ -106,9 +105,8 @@ class GanglionPlexoMulticast(GanglionMulticast):
         self._control_address = self._first_address + CONTROL_SLOT
         self._control_socket = self._keep(receive_socket(self._address(CONTROL_SLOT), port, self.interface))
         self._control_loop: asyncio.AbstractEventLoop | None = None
-        self._instance = int.from_bytes(os.urandom(8), "big")
         self._node = Node(
-            self._instance,
+            self._rng.randrange(1, 1 << 64),
             self.multicast_cidr.num_addresses,
             self._rng,
             PaxosTiming(heartbeat_s=heartbeat_interval_seconds),
@@ -170,7 +168,7 @@ class GanglionPlexoMulticast(GanglionMulticast):
             if fault is not None:
                 if self._tally.add(Cause.MALFORMED, "", host):
                     self._refused(Cause.MALFORMED, host, f"control, {fault}")
-            elif (sender := self._node.last_sender) is not None and self._hosts.get(sender) != host:
+            elif (sender := self._node.last_sender) is not None and sender in self._node.members:
                 self._hosts[sender] = host
         self._advance(now)
 

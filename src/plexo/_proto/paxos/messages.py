@@ -7,6 +7,7 @@ in it, since nothing of another epoch is acted on. Topics stand in registers as 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Annotated, Any, TypeAlias
 
@@ -185,3 +186,23 @@ def decode(datagram: bytes) -> Message | str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "malformed"
     return message
+
+
+def slots_of(message: Message) -> Iterator[int]:
+    """Every slot that a message names."""
+    if isinstance(message, Preparation | Rejection | Approval):
+        yield from message.slots
+    elif isinstance(message, Registers):
+        yield from (slot for slot, _, _ in message.values)
+    elif isinstance(message, Proposal):
+        yield from (slot for slot, _ in message.values)
+        yield from _slots_of_change(message.change)
+    elif isinstance(message, Promise):
+        yield from message.free
+        yield from (slot for slot, _, _, _ in message.accepted)
+        yield from _slots_of_change(message.change)
+
+
+def _slots_of_change(change: Change | None) -> Iterator[int]:
+    if change is not None:
+        yield from (slot for slot, _ in change.carried)

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from plexo._proto.paxos import messages
-from plexo._proto.paxos.events import Event, LineageChanged, MemberJoined, MemberLeft
+from plexo._proto.paxos.events import Event, LineageChanged
 from plexo._proto.paxos.homes import Allocation, Homes
 from plexo._proto.paxos.lineage import first_lineage, lineage_below
-from plexo._proto.paxos.members import MAX_MEMBERS, Member, pages_of
+from plexo._proto.paxos.members import Member, Members, pages_of
 from plexo._proto.paxos.messages import (
     MAX_HEARD,
     MAX_TOPIC_BYTES,
@@ -37,7 +36,8 @@ from plexo._proto.paxos.timing import (
     RESERVED_SLOTS,
     Timing,
 )
-from plexo._proto.paxos.voting import NEVER, Random, Voting
+from plexo._proto.paxos.voting import NEVER, Voting
+from plexo._proto.randomness import Random
 
 # Pages of registers in answer to one question.
 MAX_ANSWER_PAGES = 8
@@ -56,13 +56,14 @@ class Node:
         if slots <= RESERVED_SLOTS:
             raise ValueError(f"slots: expected more than {RESERVED_SLOTS}, got {slots}")
         self.instance = instance
+        self._slots = slots
         self._rng = rng
         self._timing = timing
         self._beat_s = timing.heartbeat_s
         self._now = now
         self._datagrams: list[bytes] = []
         self._events: list[Event] = []
-        self._members: dict[int, Member] = {}
+        self._members = Members(self._events.append)
         # Who sent what `receive` took last.
         self.last_sender: int | None = None
         self._registers = RegisterMap()
@@ -90,7 +91,7 @@ class Node:
             Heartbeat: self._heartbeat,
             Registers: self._learn_registers,
             Inquiry: self._inquiry,
-            Offers: self._page_of_offers,
+            Offers: lambda page, _: self._members.take_page(page),
             Preparation: self._voting.preparation,
             Promise: self._voting.promise,
             Rejection: self._voting.rejection,
@@ -124,6 +125,8 @@ class Node:
         message = messages.decode(datagram)
         if isinstance(message, str):
             return message
+        if not all(RESERVED_SLOTS <= slot < self._slots for slot in messages.slots_of(message)):
+            return "foreign-slot"
         self.last_sender = message.sender
         if message.sender == self.instance or self._left:
             return None
@@ -188,7 +191,7 @@ class Node:
     @property
     def members(self) -> Mapping[int, Member]:
         """The other nodes that are heard, by instance."""
-        return MappingProxyType(self._members)
+        return self._members.by_instance
 
     @property
     def registers(self) -> Mapping[int, bytes]:
@@ -208,10 +211,12 @@ class Node:
         return max(self._beat_s, nodes * HEARTBEAT_BYTES / HEARTBEAT_BUDGET_BYTES_S)
 
     def _tick(self, now: float) -> None:
-        timing = self._timing
-        for member in list(self._members.values()):
-            if member.silent(now, timing.gone_after, self._beat_s):
-                self._gone(member.instance)
+        gone_after = self._timing.gone_after
+        if not self._beats or now - self._next_beat_at > gone_after * self._interval():
+            # It did not listen until now.
+            self._since = now
+            self._members.listen_anew(now)
+        self._members.remove_silent(now, gone_after, self._beat_s)
         if self._view is None:
             self._found_if_alone(now)
         else:
@@ -225,7 +230,7 @@ class Node:
 
     def _say_heartbeat(self, now: float, leaving: bool = False) -> None:
         self._beats += 1
-        hears = () if self._view is not None else tuple(sorted(self._members)[:MAX_HEARD])
+        hears = () if self._view is not None else tuple(sorted(self._members.by_instance)[:MAX_HEARD])
         self._say(
             Heartbeat(
                 self.instance, self._view, max(1, round(1000 * self._interval())), self._beats,
@@ -237,7 +242,7 @@ class Node:
         """A cold start: the lowest of those who hear each other founds."""
         if now - self._since < self._timing.found_after * self._beat_s:
             return
-        mutual = [each.instance for each in self._members.values() if self.instance in each.hears]
+        mutual = [each.instance for each in self._members if self.instance in each.hears]
         if all(self.instance < instance for instance in mutual):
             self._found(first_lineage(self._rng), mutual)
 
@@ -259,7 +264,7 @@ class Node:
             self._lost_since = NEVER
             return
         self._lost_since = min(self._lost_since, now)
-        left = sorted(each.instance for each in self._members.values() if self._shares_lineage(each))
+        left = sorted(each.instance for each in self._members if self._shares_lineage(each))
         rank = sum(instance < self.instance for instance in left)
         # Members are missed after `gone_after`.
         wait = self._timing.lost_after - self._timing.gone_after + self._timing.gone_after * rank
@@ -277,7 +282,7 @@ class Node:
         settled = self._timing.settled_after * self._beat_s
         newcomers = sorted(
             (each.since, each.instance)
-            for each in self._members.values()
+            for each in self._members
             if each.instance not in view.council
             and self._shares_lineage(each)
             and now - each.since >= settled
@@ -296,7 +301,7 @@ class Node:
         """Whether a voter is there, and may know what was decided before: who alone knew may be gone."""
         if instance == self.instance:
             return self._voting.votes()
-        return self._is_there(instance) and self._members[instance].count >= view.count
+        return self._is_there(instance) and self._members.by_instance[instance].count >= view.count
 
     def _is_there(self, instance: int) -> bool:
         if instance == self.instance:
@@ -313,8 +318,7 @@ class Node:
         """Whether all know the same, and since when."""
         view = self._view
         if view is None or any(
-            not self._shares_lineage(each) or each.digest != self._registers.digest
-            for each in self._members.values()
+            not self._shares_lineage(each) or each.digest != self._registers.digest for each in self._members
         ):
             self._converged_at = None
         elif self._converged_at is None:
@@ -332,10 +336,9 @@ class Node:
         """The next epoch is decided, by us: it and what it carries over are told to all."""
         view = self._view
         assert view is not None
-        self._learn([(slot, view.epoch, owner) for slot, owner in change.carried])
         carried = [(slot, view.epoch, owner) for slot, owner in change.carried]
-        if carried:
-            self._say_registers(carried)
+        self._learn(carried)
+        self._say_registers(carried)
         self._enter(change.view)
         self._say_heartbeat(self._now)
         self._settle_pending()
@@ -377,19 +380,15 @@ class Node:
 
     def _heartbeat(self, beat: Heartbeat, now: float) -> None:
         if beat.leaving:
-            if beat.sender in self._members:
-                self._gone(beat.sender)
+            self._members.remove(beat.sender)
             return
-        member = self._members.get(beat.sender)
+        newcomer = self._members.get(beat.sender) is None
+        member = self._members.hear(beat, now)
         if member is None:
-            if len(self._members) >= MAX_MEMBERS:
-                return
-            member = self._members[beat.sender] = Member(beat.sender, now)
-            self._events.append(MemberJoined(beat.sender))
+            return
+        if newcomer:
             # It shall not have to wait to know us.
             self._next_beat_at = min(self._next_beat_at, now + self._beat_s * self._rng.random() / 4)
-        if not member.heard(beat, now):
-            return
         if beat.view is not None:
             self._consider(beat.view)
         if self._shares_lineage(member) and (beat.count, beat.digest) != (
@@ -424,15 +423,6 @@ class Node:
     def _learn_registers(self, message: Registers, now: float) -> None:
         self._learn(message.values)
         self._settle_pending()
-
-    def _page_of_offers(self, message: Offers, now: float) -> None:
-        member = self._members.get(message.sender)
-        if member is not None:
-            member.offered(message)
-
-    def _gone(self, instance: int) -> None:
-        del self._members[instance]
-        self._events.append(MemberLeft(instance))
 
     # -- registers and topics ----------------------------------------------------------------------------------
 
