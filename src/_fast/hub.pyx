@@ -15,7 +15,6 @@ from plexo._fast.slabs cimport Spares
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.topics cimport TopicTable
 from plexo._fast.turns cimport Turns, Waiters
-from plexo._fast.vigil cimport Vigil
 from plexo._fast.wake cimport call_in, monotonic
 from plexo.statistics import LinkStats
 
@@ -27,15 +26,8 @@ cdef class Hub(Turns):
     """What the links of one ganglion share: topics, event loop, receive buffer, limits, and who waits to send."""
 
     def __init__(self, owner, topics, bint is_pair, uint64_t max_frame_bytes, Queue send_queue, double busy_poll_s=-1):
-        self.owner = owner
-        self.topics = topics
+        Turns.__init__(self, owner, topics, max_frame_bytes, send_queue, busy_poll_s)
         self.is_pair = is_pair
-        self.max_frame_bytes = max_frame_bytes
-        self.send_queue = send_queue
-        self.vigil = Vigil.__new__(Vigil, busy_poll_s)
-        self.tally = owner._tally
-        self.backlog = Waiting.__new__(Waiting, send_queue)
-        self.dirty = []
         self.waiting = Waiters.__new__(Waiters)
         self.spares = Spares.__new__(Spares)
         self.scratch = <uint8_t *>malloc(SCRATCH_BYTES)
@@ -92,12 +84,9 @@ cdef class Hub(Turns):
         if self.intake is not None:
             self.intake.forsake()
         for link in self.links:
-            link.open = link.reading = link.writing = link.is_dirty = False
-        self.links = []
-        self.dirty = []
+            link.reading = False
+        self.forsake_turns()
         self.pair_link = None
-        self.loop = self.pool = self.flush_handle = None
-        self.seen_at = 0
         self.waiting.entries = deque()
 
     @property

@@ -22,9 +22,8 @@ from plexo._fast.queues cimport Queue, Waiting
 from plexo._fast.sending cimport Outlet
 from plexo._fast.transmit_window cimport TransmitWindow
 from plexo._fast.turns cimport Turns, Waiters
-from plexo._fast.vigil cimport Vigil
 from plexo._fast.wake cimport monotonic
-from plexo.statistics import LinkStats
+from plexo.statistics import EMPTY_BOOK, LinkStats
 
 # A burst may be as long as this at the given rate, or one run, whichever is more.
 cdef double BURST_S = 2e-3
@@ -44,14 +43,7 @@ cdef class MulticastHub(Turns):
 
     def __init__(self, owner, topics, uint64_t max_message_bytes, Queue send_queue, int fd, uint16_t port,
                  double rate, alarms, key=None, double busy_poll_s=-1):
-        self.owner = owner
-        self.topics = topics
-        self.max_frame_bytes = max_message_bytes
-        self.send_queue = send_queue
-        self.vigil = Vigil.__new__(Vigil, busy_poll_s)
-        self.tally = owner._tally
-        self.backlog = Waiting.__new__(Waiting, send_queue)
-        self.dirty = []
+        Turns.__init__(self, owner, topics, max_message_bytes, send_queue, busy_poll_s)
         self.fd = fd
         self.port = port
         self.key = key
@@ -69,7 +61,7 @@ cdef class MulticastHub(Turns):
         self.detach()
         self.begin_serving(loop)
         for each in self.links:
-            if each.queued_bytes() or each.waits():
+            if each.queued_bytes() or each.backlog.count:
                 self.now = monotonic()
                 self.touch(each)
 
@@ -84,20 +76,14 @@ cdef class MulticastHub(Turns):
         self.end_serving()
         for each in self.links:
             each.writing = False
-            each.synapse.forget_waiting()
+            each.synapse.waiting.forget()
 
     def forsake(self):
         """In a forked child: forget sources and loop without touching either."""
-        cdef Transmission each
-        for each in self.links:
-            each.open = each.writing = each.is_dirty = False
-        self.links = []
-        self.dirty = []
+        self.forsake_turns()
         self.stuck = []
         self.control.clear()
         self.watching = False
-        self.loop = self.pool = self.flush_handle = None
-        self.seen_at = 0
 
     # -- rate ----------------------------------------------------------------------------------------------------
 
@@ -114,7 +100,6 @@ cdef class MulticastHub(Turns):
         return now + max(1e-3, (<double>MOST_RUN_BYTES / 2 - self.tokens) / self.rate)
 
     cdef void spend(self, size_t size, size_t segment) noexcept:
-        self.sent_bytes += size
         if self.rate != 0:
             self.tokens -= <double>(size + DATAGRAM_OVERHEAD * ((size + segment - 1) // segment))
 
@@ -174,13 +159,13 @@ cdef class MulticastHub(Turns):
     def waiting_messages(self):
         """Messages not accepted yet: their senders wait for room."""
         cdef Transmission each
-        return sum([each.synapse.waiting_count() for each in self.links])
+        return sum([each.synapse.waiting.count() for each in self.links])
 
     def close(self, error):
         """No more sending: everybody who waits for room gets `error`."""
         cdef Transmission each
         for each in self.links:
-            each.synapse.fail_waiting(error)
+            each.synapse.waiting.fail(error)
 
 
 cdef class Transmission(Outlet):
@@ -277,7 +262,7 @@ cdef class Transmission(Outlet):
             self.tell_freed(False)
         if self.backlog.count and not self.refilling:
             self.refill()
-        return self.synapse.admit_waiting()
+        return self.synapse.waiting.admit()
 
     cdef bint send_runs(self, double now) except -1:
         """What is ready; whether there is more, for which somebody will call `flush`."""
@@ -337,9 +322,10 @@ cdef class Transmission(Outlet):
         return self.policy.due()
 
     def say(self, double now):
-        """What the policy has to say now, to the group."""
+        """What the policy has to say now, to the group; what follows is said in its time."""
         for datagram in self.policy.take(now):
             self.hub.send_control(self.group, self.hub.port, datagram)
+        self.arm(self.policy.due())
 
     def nak(self, packet, double now):
         """A receiver asks for packets: confirm, and repair."""
@@ -358,18 +344,16 @@ cdef class Transmission(Outlet):
                 self.hub.owner._cannot_send(error)
                 break
             self.hub.spend(size, size)
-        self.arm(self.policy.due())
 
     def spmr(self, double now):
+        """A receiver asks where the source is."""
         self.policy.spmr(now)
         self.say(now)
-        self.arm(self.policy.due())
 
     def begin(self, double now):
         """Tell the group that there is this source."""
         self.policy.start(now)
         self.say(now)
-        self.arm(self.policy.due())
 
     def move(self, uint32_t group, str name, str peer, double now):
         """From now on everything goes to another group."""
@@ -377,7 +361,6 @@ cdef class Transmission(Outlet):
         self.peer = self.host = peer
         self.policy.moved(name, now)
         self.say(now)
-        self.arm(self.policy.due())
 
     def push_out(self):
         """Send what can be sent now; whether all of it is with the system."""
@@ -386,18 +369,17 @@ cdef class Transmission(Outlet):
             self.flush()
         return self.queued_bytes() == 0 and self.backlog.count == 0
 
-    def waits(self):
-        """Whether anything is behind what is laid out."""
-        return self.backlog.count > 0 or len(self.pending) > 0
-
     # -- books and end -------------------------------------------------------------------------------------------
 
     def stats(self):
         """LinkStats, with the group as the peer."""
+        cdef uint64_t messages = 0
+        cdef size_t size = 0
+        if self.open:  # else what it has was dropped
+            messages = <uint64_t>(self.queued_messages() + self.backlog.count)
+            size = self.queued_bytes()
         self.sending.delivered = self.window.sent_messages
-        return LinkStats(self.peer, self.receiving.book(0),
-                         self.sending.book(<uint64_t>(self.queued_messages() + self.backlog.count)),
-                         0, self.window.sent_bytes, self.queued_bytes())
+        return LinkStats(self.peer, EMPTY_BOOK, self.sending.book(messages), 0, self.window.sent_bytes, size)
 
     def end(self, cause):
         """Closed for good: what was not sent is dropped; how many messages that were."""
@@ -413,15 +395,10 @@ cdef class Transmission(Outlet):
         for _, synapse, _ in self.backlog.clear():
             self.queues.drop(synapse, self, cause)
             lost += 1
-        self.sending.delivered = self.window.sent_messages
         if self in self.hub.links:
             self.hub.links.remove(self)
         self.connection = None
         return lost
-
-    def final_stats(self):
-        """LinkStats after `end`."""
-        return LinkStats(self.peer, self.receiving.book(0), self.sending.book(0), 0, self.window.sent_bytes, 0)
 
 
 cdef class MulticastSynapse(PubSynapse):
@@ -467,9 +444,6 @@ cdef class MulticastSynapse(PubSynapse):
         self.begin()
         return PubSynapse.send(self, payload, data)
 
-    cpdef object lend(self, object view, object data):
-        return self.send(bytes(view), data)
-
     cdef object send_many(self, Load load, Py_ssize_t start):
         self.begin()
         return PubSynapse.send_many(self, load, start)
@@ -477,19 +451,3 @@ cdef class MulticastSynapse(PubSynapse):
     cpdef int forward(self, object payload, Source source) except -1:
         self.begin()
         return PubSynapse.forward(self, payload, source)
-
-    # -- who waits -----------------------------------------------------------------------------------------------
-
-    def waiting_count(self):
-        return self.waiting.count()
-
-    def forget_waiting(self):
-        self.waiting.forget()
-
-    def fail_waiting(self, error):
-        self.waiting.fail(error)
-
-    def admit_waiting(self):
-        if self.waiting:
-            self.waiting.admit()
-        return 0

@@ -8,9 +8,13 @@ be waiting for it.
 
 from collections import deque
 
+from libc.stdint cimport uint64_t
+
+from plexo._fast.queues cimport Queue, Waiting
 from plexo._fast.sending cimport FLUSH_BYTES, Outlet
 from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool, pool_of, running_loop
+from plexo._fast.vigil cimport Vigil
 from plexo._fast.wake cimport monotonic
 
 cdef extern from "Python.h":
@@ -34,6 +38,27 @@ cdef class Turns(Sending):
 
     `owner._use_loop(loop)` is called where another event loop runs than the last one.
     """
+
+    def __init__(self, owner, topics, uint64_t max_frame_bytes, Queue send_queue, double busy_poll_s=-1):
+        self.owner = owner
+        self.topics = topics
+        self.max_frame_bytes = max_frame_bytes
+        self.send_queue = send_queue
+        self.vigil = Vigil.__new__(Vigil, busy_poll_s)
+        self.tally = owner._tally
+        self.backlog = Waiting.__new__(Waiting, send_queue)
+        self.dirty = []
+
+    cdef int forsake_turns(self) except -1:
+        """In a forked child: forget outlets and loop without touching either; both are the parent's."""
+        cdef Outlet outlet
+        for outlet in self.links:
+            outlet.open = outlet.writing = outlet.is_dirty = False
+        self.links = []
+        self.dirty = []
+        self.loop = self.pool = self.flush_handle = None
+        self.seen_at = 0
+        return 0
 
     cdef int begin_serving(self, object loop) except -1:
         self.loop = loop

@@ -28,7 +28,6 @@ cdef class MulticastHub(Turns):
     cdef object control
     cdef list stuck
     cdef bint watching
-    cdef readonly uint64_t sent_bytes
     cdef double allowance(self, double now) noexcept
     cdef double allowed_at(self, double now) noexcept
     cdef void spend(self, size_t size, size_t segment) noexcept

@@ -26,6 +26,7 @@ cdef class Turns(Sending):
     cdef double seen_at
     cdef unsigned long seen_thread
     cdef int begin_serving(self, object loop) except -1
+    cdef int forsake_turns(self) except -1
     cdef int end_serving(self) except -1
     cdef int here(self) except -1
     cdef bint turn_is_over(self) noexcept
