@@ -7,21 +7,23 @@ sends, or a stranger forges, concerns its own reception alone.
 
 Asked of the owner, for what is rare:
 
-owner._new_source(groups, tsi, address, host)   a GroupReception for it, or None: too many
+owner._new_source(groups, gsi, sport, address, host)   a GroupReception for it, or None: there are too many
 owner._upstream(reception, datagram, now)       send a NAK or SPMR to the source
-owner._relay(datagram)                          a NAK or SPMR came by unicast for another program on this host
+owner._relay(datagram, group)                   a NAK or SPMR came by unicast for another program on this host
 owner._refused(cause, host, why)                a datagram was dropped; the first of its cause and host
-owner._lost(reception, packets)                 packets that cannot be repaired any more
-owner._malformed(reception, why)                a message that cannot be read
+owner._lost(reception, packets, first)          packets that cannot be repaired any more (0: nobody knows how many)
+owner._malformed(reception, why)                a message that cannot be read; the first of its host
 """
 
+from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from plexo._fast.books cimport Ledger, tick
+from plexo._fast.books cimport tick
 from plexo._fast.completion cimport Source
 from plexo._fast.datagrams cimport Datagram, DatagramReader
 from plexo._fast.deframer cimport deframe_fault_name
@@ -33,7 +35,7 @@ from plexo._fast.synapse cimport Synapse
 from plexo._fast.tasks cimport TaskPool
 from plexo._fast.wake cimport call_in, monotonic
 from plexo._proto.pgm.packets import dotted, from_fields
-from plexo.statistics import Cause, LinkStats
+from plexo.statistics import EMPTY_BOOK, Cause, LinkStats
 
 cdef object MALFORMED = Cause.MALFORMED
 cdef object UNAUTHENTIC = Cause.UNAUTHENTIC
@@ -102,8 +104,9 @@ cdef class GroupReception(Reception):
         return 0
 
     cdef int lost(self, uint64_t packets) except -1:
-        self.groups.hub.tally.add(LOST, "", self.origin.host, packets)
-        self.groups.hub.owner._lost(self, packets)
+        # Of how many it is not known, it is at least one.
+        first = self.groups.hub.tally.add(LOST, "", self.origin.host, packets if packets else 1)
+        self.groups.hub.owner._lost(self, packets, first)
         return 0
 
     # -- time ----------------------------------------------------------------------------------------------------
@@ -124,19 +127,31 @@ cdef class GroupReception(Reception):
 
     def on_resume(self):
         """The reactants have room again."""
+        self.go_on(False)
+
+    def give_up(self):
+        """Nothing more comes of it: what is missing is lost, and what is here is delivered, at once or when it is taken."""
+        self.go_on(True)
+
+    cdef int go_on(self, bint gone) except -1:
+        """In a turn of its own, deliver what can be delivered now."""
         cdef MulticastHub hub = self.groups.hub
         cdef TaskPool pool = hub.pool
-        if self.closed or self.origin.blocked or hub.loop is None:
-            return
+        if self.closed or hub.loop is None:
+            return 0
         if hub.in_turn:
-            hub.loop.call_soon(self.on_resume)
-            return
+            hub.loop.call_soon(self.give_up if gone else self.on_resume)
+            return 0
         hub.begin_turn()
         try:
-            self.resume_stored(monotonic())
+            if gone:
+                self.abandon(monotonic())
+            elif self.origin.blocked == 0:
+                self.resume_stored(monotonic())
             self.arm()
         finally:
             hub.end_turn(pool)
+        return 0
 
     # -- books ---------------------------------------------------------------------------------------------------
 
@@ -147,7 +162,7 @@ cdef class GroupReception(Reception):
 
     def stats(self):
         """LinkStats of messages from it."""
-        return LinkStats(self.origin.host, self.origin.receiving.book(0), Ledger().book(0), self.received_bytes, 0, 0)
+        return LinkStats(self.origin.host, self.origin.receiving.book(0), EMPTY_BOOK, self.received_bytes, 0, 0)
 
     def end(self):
         """Nothing more of it is wanted."""
@@ -168,9 +183,9 @@ cdef class Groups:
         self.receptions = {}
         self.reader = DatagramReader()
 
-    cdef int read(self, GroupReader source) except -1:
+    cdef int read(self, GroupReader source, bint closing) except -1:
         """Everything that waits in a socket, as far as a turn goes; no more when a reactant has left the group, or closed
-        the ganglion."""
+        the ganglion. When that is closing, only what is said to own sources counts."""
         cdef Datagram *each
         cdef size_t at, size
         cdef double now
@@ -183,27 +198,29 @@ cdef class Groups:
             for i in range(count):
                 each = &self.reader.datagrams[i]
                 at = 0
-                while True:
+                while at < each.size or each.size == 0:
                     size = each.size - at
                     if each.segment and each.segment < size:
                         size = each.segment
                     if each.truncated and at + size == each.size:
                         self.refuse(MALFORMED, each.host, "long-packet")
                     else:
-                        self.datagram(each.data + at, size, each.host, source.group, now)
-                    if source.loop is None:
+                        self.datagram(each.data + at, size, each.host, source.group, closing, now)
+                    if source.loop is None and not closing:
                         return 0
-                    at += size
-                    if at >= each.size:
+                    if each.size == 0:
                         break
+                    at += size
         return 0
 
-    cdef int datagram(self, const uint8_t *data, size_t size, uint32_t host, uint32_t group, double now) except -1:
+    cdef int datagram(self, const uint8_t *data, size_t size, uint32_t host, uint32_t group, bint closing,
+                      double now) except -1:
         cdef PgmPacket packet
         cdef GroupReception reception
         cdef int fault
         if self.key is not None:
-            if self.key.verified(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>size)) is None:
+            # A view of memory that is good for this call.
+            if self.key.verified(PyMemoryView_FromMemory(<char *>data, <Py_ssize_t>size, PyBUF_READ)) is None:
                 return self.refuse(UNAUTHENTIC, host, "no-mac")
             size -= self.mac_size
         fault = pgm_parse(data, size, &packet)
@@ -213,12 +230,12 @@ cdef class Groups:
             return self.refuse(MALFORMED, host, "foreign-port")
         if (packet.type == PGM_NAK or packet.type == PGM_SPMR or packet.type == PGM_NNAK or packet.type == PGM_POLR
                 or packet.type == PGM_ACK):
-            return self.upstream(&packet, data, size, host, group, now)
-        if packet.type == PGM_POLL or memcmp(packet.gsi, PyBytes_AS_STRING(self.gsi), 6) == 0:
+            return self.upstream(&packet, data, size, group, now)
+        if closing or packet.type == PGM_POLL or memcmp(packet.gsi, PyBytes_AS_STRING(self.gsi), 6) == 0:
             return 0
         reception = self.last
         if reception is None or not reception.is_from(&packet, host):
-            reception = self.find(&packet, host, True)
+            reception = self.find(&packet, host)
             if reception is None:
                 return 0
             self.last = reception
@@ -229,7 +246,7 @@ cdef class Groups:
         reception.take(&packet, now)
         return reception.arm()
 
-    cdef int upstream(self, const PgmPacket *packet, const uint8_t *data, size_t size, uint32_t host, uint32_t group,
+    cdef int upstream(self, const PgmPacket *packet, const uint8_t *data, size_t size, uint32_t group,
                       double now) except -1:
         """A packet to a source: to one of ours, or to one that others here hear too."""
         cdef Transmission transmission
@@ -254,13 +271,16 @@ cdef class Groups:
                 reception.arm()
         return 0
 
-    cdef GroupReception find(self, const PgmPacket *packet, uint32_t host, bint make):
+    cdef GroupReception find(self, const PgmPacket *packet, uint32_t host):
+        """What is kept of the source of a packet, from now on where there was nothing; None: there are too many."""
         cdef bytes gsi = PyBytes_FromStringAndSize(<const char *>packet.gsi, 6)
         cdef tuple key = (gsi, packet.sport, host)
         cdef GroupReception reception = self.receptions.get(key)
-        if reception is None and make:
+        if reception is None:
             reception = self.hub.owner._new_source(self, gsi, packet.sport, host, dotted(host))
-            if reception is not None:
+            if reception is None:
+                self.refuse(REJECTED, host, "too many sources")
+            else:
                 self.receptions[key] = reception
         return reception
 
@@ -277,23 +297,9 @@ cdef class Groups:
             self.last = None
         self.receptions.pop((reception.tsi.gsi, reception.tsi.sport, reception.address), None)
 
-    def drain(self, int fd, uint32_t group):
-        """Read a socket outside of an event loop's turn, for the ganglion's end: what it says of own sources."""
-        cdef Datagram *each
-        cdef PgmPacket packet
-        cdef size_t size
-        cdef int i
-        cdef double now = monotonic()
-        for i in range(self.reader.fill(fd)):
-            each = &self.reader.datagrams[i]
-            size = each.size if each.segment == 0 or each.segment > each.size else each.segment
-            if self.key is not None:
-                if self.key.verified(PyBytes_FromStringAndSize(<const char *>each.data, <Py_ssize_t>size)) is None:
-                    continue
-                size -= self.mac_size
-            if pgm_parse(each.data, size, &packet) == 0 and packet.port == self.hub.port and (
-                    packet.type == PGM_NAK or packet.type == PGM_SPMR):
-                self.upstream(&packet, each.data, size, each.host, group, now)
+    def drain(self, GroupReader source not None):
+        """Off the event loop, for the ganglion's end: what receivers still ask of own sources."""
+        self.read(source, True)
 
 
 cdef class GroupReader:
@@ -326,7 +332,7 @@ cdef class GroupReader:
             return
         hub.begin_turn()
         try:
-            self.groups.read(self)
+            self.groups.read(self, False)
         except OSError as error:
             hub.owner._cannot_receive(error)
         finally:

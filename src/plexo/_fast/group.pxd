@@ -33,6 +33,7 @@ cdef class GroupReception(Reception):
     cdef Synapse synapse
     cdef bint closed
     cdef int arm(self) except -1
+    cdef int go_on(self, bint gone) except -1
     cdef bint is_from(self, const PgmPacket *packet, uint32_t host) noexcept
 
 
@@ -46,12 +47,13 @@ cdef class Groups:
     cdef DatagramReader reader
     cdef object key
     cdef size_t mac_size
-    cdef int datagram(self, const uint8_t *data, size_t size, uint32_t host, uint32_t group, double now) except -1
-    cdef int upstream(self, const PgmPacket *packet, const uint8_t *data, size_t size, uint32_t host, uint32_t group,
+    cdef int read(self, GroupReader source, bint closing) except -1
+    cdef int datagram(self, const uint8_t *data, size_t size, uint32_t host, uint32_t group, bint closing,
                       double now) except -1
-    cdef GroupReception find(self, const PgmPacket *packet, uint32_t host, bint make)
+    cdef int upstream(self, const PgmPacket *packet, const uint8_t *data, size_t size, uint32_t group,
+                      double now) except -1
+    cdef GroupReception find(self, const PgmPacket *packet, uint32_t host)
     cdef int refuse(self, object cause, uint32_t host, str why) except -1
-    cdef int read(self, GroupReader source) except -1
 
 
 cdef class GroupReader:

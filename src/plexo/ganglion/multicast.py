@@ -29,8 +29,7 @@ from plexo.exceptions import Closed
 from plexo.failure import OnError
 from plexo.ganglion.alarms import Alarms
 from plexo.ganglion.base import logger
-from plexo.ganglion.events import LinkEventKind, Watchers
-from plexo.ganglion.external import GanglionExternalBase
+from plexo.ganglion.events import LinkEventKind
 from plexo.ganglion.farewell import Farewell
 from plexo.ganglion.multicast_sockets import (
     Interface,
@@ -41,6 +40,7 @@ from plexo.ganglion.multicast_sockets import (
     send_socket,
 )
 from plexo.ganglion.multicast_troubles import Troubles
+from plexo.ganglion.serving import GanglionServed
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import NO_LINK, Cause, LinkStats, sum_of_links
 from plexo.synapse.multicast import SynapseMulticast
@@ -116,7 +116,7 @@ class _Sweep:
         return now + SWEEP_S
 
 
-class GanglionMulticast(Troubles, GanglionExternalBase):
+class GanglionMulticast(Troubles, GanglionServed):
     """Keyword arguments of every ganglion over multicast (seconds, bytes):
 
     ttl                    hops that datagrams go; default 1, and 0 where the interface is the loopback
@@ -134,6 +134,8 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
     buffer_bytes           wanted of the system for each socket
     on_error               see GanglionBase
     """
+
+    hub: MulticastHub
 
     def __init__(
         self,
@@ -160,6 +162,8 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
         self._sockets: list[socket.socket] = []
         self._joined: dict[str, _Membership] = {}
         self._listening: dict[bytes, frozenset[str]] = {}
+        # Topics of which a group could not be joined.
+        self._unheard: set[bytes] = set()
         self._said_trouble: set[str] = set()
         if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
             raise ValueError(f"port: expected 1 to 65535, got {port!r}")
@@ -231,25 +235,8 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
 
     # -- event loop --------------------------------------------------------------------------------------------
 
-    def _use_running_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self.hub.loop:
-            self._use_loop(loop)
-
-    def _use_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Serve every socket from `loop`: 1.0's users run one ganglion under several, one after another."""
-        self._require_open()
-        if loop is None:
-            raise RuntimeError(f"{self!r} needs a running event loop; this call was made outside of one")
-        before = self.hub.loop
-        if before is not None and before.is_running():
-            raise RuntimeError(f"{self!r} is served by another event loop, which is still running")
-        self._leave_loop()
-        self.hub.attach(loop)
-        self._start_on(loop)
-        self._watchers.resume()
-
     def _start_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.hub.attach(loop)
         for membership in self._joined.values():
             membership.reader.start(loop)
         self._nak_reader.start(loop)
@@ -271,7 +258,25 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
         return SynapseMulticast(neuron, self, self.hub, self._receive_queue)
 
     def _interest_changed(self, synapse: Synapse[Any]) -> None:
-        self._listen(synapse)
+        """OSError: a group cannot be joined now; it is tried again."""
+        try:
+            self._listen(synapse)
+        except OSError:
+            self._unheard.add(synapse.topic)
+            raise
+
+    def _listen_again(self, topic: bytes) -> None:
+        """As `_listen`, where nobody is there to be told that it fails."""
+        synapse = self._topics.get(topic)
+        assert synapse is not None  # topics stay
+        try:
+            self._listen(synapse)
+            self._unheard.discard(topic)
+        except OSError as error:
+            self._unheard.add(topic)
+            self._say_trouble(
+                f"cannot join a group of {synapse.neuron}: {error.strerror or error}; trying again"
+            )
 
     def _listen(self, synapse: Synapse[Any]) -> None:
         """Join and leave what has to be for what is wanted now."""
@@ -345,7 +350,6 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
         self, groups: Groups, gsi: bytes, sport: int, address: int, host: str
     ) -> GroupReception | None:
         if len(groups.receptions) >= MAX_SOURCES:
-            self._refuse_source(host)
             return None
         tsi = Tsi(gsi, sport)
         policy = Receiver(tsi, self.port, address, self._rng, self._timing)
@@ -361,19 +365,19 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
         self.tell(LinkEventKind.CONNECTED, host, f"source {tsi}")
         return reception
 
-    def _refuse_source(self, host: str) -> None:
-        if self._tally.add(Cause.REJECTED, "", host):
-            self._refused(Cause.REJECTED, host, f"more than {MAX_SOURCES} sources")
-
     def _sweep(self, now: float) -> None:
-        """Forget sources that said goodbye or fell silent."""
+        """Forget sources that said goodbye or fell silent; not while a reactant has yet to take what they sent."""
         timing = self._timing
         for reception in list(self._groups.receptions.values()):
             silent = now - reception.heard_at
             if reception.finished and silent > timing.fin_expiry_s:
                 self._forget(reception, "it was closed")
             elif silent > timing.peer_expiry_s:
-                self._forget(reception, f"silent for {timing.peer_expiry_s:g} s")
+                reception.give_up()
+                if not reception.stored_packets and not reception.has_rest:
+                    self._forget(reception, f"silent for {timing.peer_expiry_s:g} s")
+        for topic in list(self._unheard):
+            self._listen_again(topic)
 
     def _forget(self, reception: GroupReception, why: str) -> None:
         if reception.stored_packets:
@@ -396,10 +400,9 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
 
     def _hear_naks(self) -> None:
         """Off the event loop, for the end: what receivers still ask for."""
-        self._groups.drain(self._nak_socket.fileno(), 0)
-        for group, membership in list(self._joined.items()):
-            if group in self._repair_groups:
-                self._groups.drain(membership.socket.fileno(), undotted(group))
+        self._groups.drain(self._nak_reader)
+        for group in self._repair_groups & self._joined.keys():
+            self._groups.drain(self._joined[group].reader)
 
     # -- told by the compiled side -----------------------------------------------------------------------------
 
@@ -438,9 +441,6 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
 
     # -- end ---------------------------------------------------------------------------------------------------
 
-    def _serving(self) -> list[asyncio.AbstractEventLoop]:
-        return [] if self.hub.loop is None else [self.hub.loop]
-
     def _begin_close(self) -> list[Farewell]:
         super()._begin_close()
         self.hub.close(Closed(f"{self!r} was closed before this message was accepted"))
@@ -462,7 +462,7 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
                         "%r: closed with %d messages not sent to %s", self, lost, transmission.peer
                     )
                 del transmissions[sport]
-                self._ended = sum_of_links((self._ended, transmission.final_stats()))
+                self._ended = sum_of_links((self._ended, transmission.stats()))
             for reception in list(self._groups.receptions.values()):
                 self._forget(reception, "this side was closed")
             self._alarms.clear()
@@ -484,12 +484,3 @@ class GanglionMulticast(Troubles, GanglionExternalBase):
         for each in self._sockets:
             each.close()
         return True
-
-    def __del__(self) -> None:
-        if not self._over:
-            # No loop serves this, or it would not be dropped. At the end of the interpreter names may be gone.
-            self._closed = True
-            # Nobody is told: a callback may not run wherever the garbage collector does.
-            self._watchers = Watchers()
-            with contextlib.suppress(Exception):
-                self._end()

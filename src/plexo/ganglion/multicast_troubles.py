@@ -34,9 +34,10 @@ class Troubles:
             "%r: a datagram from %s was dropped: %s (%s; counted from now on)", self, host, why, cause.value
         )
 
-    def _lost(self, reception: GroupReception, packets: int) -> None:
-        why = f"{packets} packets of source {reception.tsi} cannot be repaired"
-        if reception.lost_packets == packets:
+    def _lost(self, reception: GroupReception, packets: int, first: bool) -> None:
+        """0 packets: nobody knows how many."""
+        why = f"{packets or 'some'} packets of source {reception.tsi} cannot be repaired"
+        if first:
             logger.warning("%r: %s: %s; counted from now on", self, reception.host, why)
         self.tell(LinkEventKind.LOST, reception.host, why)
 

@@ -10,7 +10,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from plexo._fast.wake import clock
+from plexo._proto.keyed import MAC_BYTES
 from plexo._proto.paxos import events as told
+from plexo._proto.paxos.messages import MAX_DATAGRAM_BYTES
 from plexo._proto.paxos.node import Node
 from plexo._proto.paxos.timing import Timing as PaxosTiming
 from plexo.exceptions import ConsensusNotReached, IpsExhausted
@@ -28,8 +30,8 @@ DEFAULT_AGREEMENT_TIMEOUT_S = 5.0
 # Slots of the block that are no topic's: 0 to 5 were 1.0's.
 CONTROL_SLOT = 6
 REPAIR_SLOT = 7
-# Larger than any datagram that is taken of the control group, by one.
-CONTROL_READ_BYTES = 2049
+# Larger than any datagram that is taken of the control group.
+CONTROL_READ_BYTES = MAX_DATAGRAM_BYTES + MAC_BYTES + 1
 # Control datagrams that are read before the event loop's other business gets its turn.
 CONTROL_READS_PER_TURN = 64
 
@@ -77,6 +79,10 @@ class GanglionPlexoMulticast(GanglionMulticast):
     arguments: see GanglionMulticast.
     """
 
+    # Whether others may hear of this node, and whether it has said goodbye.
+    _awake = False
+    _left = False
+
     def __init__(
         self,
         bind_interface: object = None,
@@ -99,12 +105,10 @@ class GanglionPlexoMulticast(GanglionMulticast):
         self.heartbeat_interval_seconds = heartbeat_interval_seconds
         self.proposal_timeout_seconds = proposal_timeout_seconds
         super().__init__(bind_interface, port, relevant_neurons, ignored_neurons, allowed_codecs, **limits)
-        self._first_address = int(self.multicast_cidr.network_address)
         self._repair_group = self._address(REPAIR_SLOT)
         self._repair_groups = frozenset((self._repair_group,))
-        self._control_address = self._first_address + CONTROL_SLOT
+        self._control_address = int(self.multicast_cidr.network_address) + CONTROL_SLOT
         self._control_socket = self._keep(receive_socket(self._address(CONTROL_SLOT), port, self.interface))
-        self._control_loop: asyncio.AbstractEventLoop | None = None
         self._node = Node(
             self._rng.randrange(1, 1 << 64),
             self.multicast_cidr.num_addresses,
@@ -123,18 +127,17 @@ class GanglionPlexoMulticast(GanglionMulticast):
 
     def _start_on(self, loop: asyncio.AbstractEventLoop) -> None:
         super()._start_on(loop)
-        self._control_loop = loop
         loop.add_reader(self._control_socket.fileno(), self._hear_control)
         # Others may send as soon as they hear of this one: first it joins what is adapted in this turn.
         loop.call_soon(self._wake, loop)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop is self._control_loop:
+        if loop is self.hub.loop:
             self._awake = True
             self._advance(clock())
 
     def _leave_loop(self) -> None:
-        loop, self._control_loop = self._control_loop, None
+        loop = self.hub.loop
         self._awake = False
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._control_socket.fileno())
@@ -194,10 +197,8 @@ class GanglionPlexoMulticast(GanglionMulticast):
             self._route(event.topic)
         elif isinstance(event, told.Agreed):
             self._exhausted.discard(event.topic)
-            self._route(event.topic)
             self.tell(LinkEventKind.AGREED, self._address(event.slot), event.topic)
         elif isinstance(event, told.Moved):
-            self._route(event.topic)
             self.tell(LinkEventKind.MOVED, self._address(event.after), event.topic)
         elif isinstance(event, told.LineageChanged):
             self.tell(LinkEventKind.LINEAGE_CHANGED, "", f"{event.before:016x} to {event.after:016x}")
@@ -217,7 +218,7 @@ class GanglionPlexoMulticast(GanglionMulticast):
         """Send and listen where the topic is at home now."""
         synapse = self._topics.get(topic.encode())
         if isinstance(synapse, SynapseMulticast):
-            self._listen(synapse)
+            self._listen_again(synapse.topic)
             self._send_to(synapse, self._group_to_send(topic))
 
     def _group_to_send(self, topic: str) -> str:
@@ -234,7 +235,8 @@ class GanglionPlexoMulticast(GanglionMulticast):
         return synapse
 
     def _source_begun(self, synapse: SynapseMulticast[Any]) -> None:
-        if self._repair_group is not None and self._repair_group not in self._joined:
+        assert self._repair_group is not None
+        if self._repair_group not in self._joined:
             # Where NAKs come that were sent to this host's address, and given to another program.
             self._join(self._repair_group)
         now = clock()
@@ -305,10 +307,6 @@ class GanglionPlexoMulticast(GanglionMulticast):
             self._node.leave(clock())
             self._speak()
         return super()._begin_close()
-
-    _left = False
-    # Whether others may hear of this node.
-    _awake = False
 
     def __repr__(self) -> str:
         return f"<GanglionPlexoMulticast {self.multicast_cidr}:{self.port} by {self.interface.name}>"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -22,8 +21,8 @@ from plexo.failure import OnError
 from plexo.ganglion.base import logger
 from plexo.ganglion.connection import Connection
 from plexo.ganglion.endpoint import Endpoint, host_of
-from plexo.ganglion.events import LinkEvent, LinkEventKind, Watchers
-from plexo.ganglion.external import GanglionExternalBase
+from plexo.ganglion.events import LinkEvent, LinkEventKind
+from plexo.ganglion.serving import GanglionServed
 from plexo.ganglion.sockets import Connector, Listener
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import NO_LINK, Cause, LinkStats, sum_of_links
@@ -47,7 +46,7 @@ MAX_HANDSHAKES = 128
 MAX_LINKS = 4096
 
 
-class GanglionZmtp(GanglionExternalBase):
+class GanglionZmtp(GanglionServed):
     """Keyword arguments of every ZMTP ganglion (seconds, bytes):
 
     max_frame_bytes       largest frame from a peer; a larger one closes the link
@@ -67,6 +66,7 @@ class GanglionZmtp(GanglionExternalBase):
                           loop, which calls the reactants. Default: "loop", the event loop does all of it
     """
 
+    hub: Hub
     # A link whose queue has been full for so long is cut; where None, never.
     slow_consumer_cut_s: float | None = None
     # Properties of our READY beside Socket-Type.
@@ -126,20 +126,7 @@ class GanglionZmtp(GanglionExternalBase):
 
     # -- event loop --------------------------------------------------------------------------------------------
 
-    def _use_running_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self.hub.loop:
-            self._use_loop(loop)
-
-    def _use_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Serve every socket from `loop`: 1.0's users run one ganglion under several, one after another."""
-        self._require_open()
-        if loop is None:
-            raise RuntimeError(f"{self!r} needs a running event loop; this call was made outside of one")
-        before = self.hub.loop
-        if before is not None and before.is_running():
-            raise RuntimeError(f"{self!r} is served by another event loop, which is still running")
-        self._leave_loop()
+    def _start_on(self, loop: asyncio.AbstractEventLoop) -> None:
         self.hub.attach(loop)
         for listener in self._listeners:
             listener.start(loop)
@@ -151,7 +138,6 @@ class GanglionZmtp(GanglionExternalBase):
             self._heartbeat_timer = loop.call_later(self.heartbeat_s, self._heartbeat)
         for link in self._full:
             self._cut_later(link)
-        self._watchers.resume()
 
     def _leave_loop(self) -> None:
         if self._heartbeat_timer is not None:
@@ -366,9 +352,6 @@ class GanglionZmtp(GanglionExternalBase):
 
     # -- end ---------------------------------------------------------------------------------------------------
 
-    def _serving(self) -> list[asyncio.AbstractEventLoop]:
-        return [] if self.hub.loop is None else [self.hub.loop]
-
     def _begin_close(self) -> list[Connection]:
         super()._begin_close()
         self.hub.close(Closed(f"{self!r} was closed before this message was accepted"))
@@ -407,12 +390,3 @@ class GanglionZmtp(GanglionExternalBase):
         for connection in self._connections:
             connection.forsake()
         return True
-
-    def __del__(self) -> None:
-        if not self._over:
-            # No loop serves this, or it would not be dropped. At the end of the interpreter names may be gone.
-            self._closed = True
-            # Nobody is told: a callback may not run wherever the garbage collector does.
-            self._watchers = Watchers()
-            with contextlib.suppress(Exception):
-                self._end()
