@@ -20,9 +20,11 @@ from plexo._fast.endpoints cimport PubSynapse
 from plexo._fast.load cimport Load
 from plexo._fast.queues cimport Queue, Waiting
 from plexo._fast.sending cimport Outlet
+from plexo._fast.synapse cimport as_payload
 from plexo._fast.transmit_window cimport TransmitWindow
 from plexo._fast.turns cimport Turns, Waiters
 from plexo._fast.wake cimport monotonic
+from plexo.exceptions import MessageTooLarge, NeuronNotAvailable
 from plexo.statistics import EMPTY_BOOK, LinkStats
 
 # A burst may be as long as this at the given rate, or one run, whichever is more.
@@ -449,5 +451,12 @@ cdef class MulticastSynapse(PubSynapse):
         return PubSynapse.send_many(self, load, start)
 
     cpdef int forward(self, object payload, Source source) except -1:
-        self.begin()
-        return PubSynapse.forward(self, payload, source)
+        cdef bytes wire = as_payload(payload)
+        try:
+            self.begin()
+            self.check(<size_t>len(wire))
+        except (MessageTooLarge, NeuronNotAvailable) as error:
+            # Nobody is there to be told, and who else the message is for gets it.
+            self.hub.owner._not_forwarded(self, error)
+            return 0
+        return PubSynapse.forward(self, wire, source)

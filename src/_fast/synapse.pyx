@@ -26,7 +26,7 @@ cdef object IGNORED = Cause.IGNORED
 cdef object UNDECODABLE = Cause.UNDECODABLE
 
 
-cdef bytes as_payload(object encoded):
+cpdef bytes as_payload(object encoded):
     """What a codec made, as bytes: str is sent as UTF-8, other bytes-like things are copied."""
     if type(encoded) is bytes:
         return <bytes>encoded

@@ -339,6 +339,49 @@ def test_a_bridge_between_two_networks(port: int) -> None:
     run(main())
 
 
+def test_what_a_bridge_cannot_pass_on_is_counted_and_harms_nothing_else(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One network takes larger messages, and more of them, than the other."""
+    monkeypatch.setattr("plexo.ganglion.multicast.MAX_TRANSMISSIONS", 1)
+    one, other = neuron("One"), neuron("Other")
+
+    async def main() -> None:
+        here: list[str] = []
+        there: list[str] = []
+        beyond = made(port + 1, max_message_bytes=1000)
+        async with (
+            made(port) as sender,
+            made(port) as second_sender,
+            made(port + 1) as receiver,
+            Plexus([made(port), beyond]) as bridge,
+        ):
+            for each in (one, other):
+                await bridge.react(each, [here.append])
+                await receiver.react(each, [there.append])
+            await sender.adapt(one)
+            await second_sender.adapt(other)
+            for n in range(3):
+                await sender.transmit(f"{n}", one)
+                await sender.transmit(f"{n} {'x' * 1000}", one)
+                # `other` would be a second source.
+                await until(lambda n=n: len(there) == n + 1)  # type: ignore[misc]
+                await second_sender.transmit(f"other {n}", other)
+            await sender.transmit("last", one)
+            await until(lambda: len(here) == 10 and there[-1:] == ["last"])
+            assert there == ["0", "1", "2", "last"]
+            books = beyond.stats().neurons
+            assert [books[each.name].sending.dropped for each in (one, other)] == [{Cause.REJECTED: 3}] * 2
+            assert beyond.stats().balanced
+        told = [record.getMessage() for record in caplog.records if "is not passed on" in record.getMessage()]
+        assert len(told) == 2
+        assert "carries at most 1000" in told[0]
+        assert "publishes 1 neurons already" in told[1]
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [

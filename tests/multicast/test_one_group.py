@@ -4,23 +4,36 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import errno
 import random
 import socket
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
-from plexo import Cause, Closed, LinkEventKind, Neuron, Queue, QueueFull, UsedAfterFork
+from plexo import (
+    Cause,
+    Closed,
+    GanglionPlexoMulticast,
+    LinkEventKind,
+    Neuron,
+    Queue,
+    QueueFull,
+    UsedAfterFork,
+)
 from plexo._proto.keyed import Key
 from plexo._proto.pgm.packets import PacketType, Tsi, encode_data, encode_nak, encode_spm, encode_spmr
-from plexo.exceptions import IpAddressIsNotMulticast, MessageTooLarge
-from plexo.ganglion.multicast_sockets import resolve_interface, send_socket
+from plexo.exceptions import IpAddressIsNotMulticast, MessageTooLarge, NeuronNotAvailable
+from plexo.ganglion.multicast_sockets import receive_socket, resolve_interface, send_socket
 from plexo.synapse.zeromq_plexopubsub_epgm import SynapseZmqPlexoPubSubEPGM
 from tests.support import Reading, Tick, namespace, reading, run, tick, until
 
 GROUP = "239.255.77.1"
 HOST = "127.0.0.1"
 text = Neuron(str, namespace)
+SOURCE = Tsi(b"source", 7)
 
 
 @pytest.fixture
@@ -265,28 +278,156 @@ def test_sources_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None
     run(main())
 
 
+def packet(port: int, sqn: int, trail: int, word: bytes) -> bytes:
+    """ODATA of the source that `SOURCE` is: one whole message of `text`."""
+    topic = text.topic
+    message = bytes([len(topic) + 1, 1]) + topic + bytes([len(word) + 1, 0]) + word
+    return encode_data(PacketType.ODATA, SOURCE, port, sqn, trail, b"\0\0" + message)
+
+
 def test_what_cannot_be_repaired_is_a_counted_loss_in_its_place(port: int) -> None:
     async def main() -> None:
         found: list[object] = []
         async with made(text, port, reactants=[found.append]) as b:
             b._ganglion.on_link_event(lambda event: found.append(event.kind))
-            tsi = Tsi(b"source", 7)
-
-            def packet(sqn: int, trail: int, word: bytes) -> bytes:
-                topic = text.topic
-                message = bytes([len(topic) + 1, 1]) + topic + bytes([len(word) + 1, 0]) + word
-                return encode_data(PacketType.ODATA, tsi, port, sqn, trail, b"\0\0" + message)
-
-            stranger(port, spm(tsi, port), packet(0, 0, b"one"))
+            stranger(port, spm(SOURCE, port), packet(port, 0, 0, b"one"))
             await until(lambda: "one" in found)
             # Three packets are gone for ever: the trail says so.
-            stranger(port, packet(4, 4, b"five"))
+            stranger(port, packet(port, 4, 4, b"five"))
             await until(lambda: "five" in found)
             await until(lambda: LinkEventKind.LOST in found)
             assert b.stats().fault_count(Cause.LOST) == 3
             assert b._ganglion.sources()[0].lost == 3
             assert b.stats().balanced
             assert found[0] is LinkEventKind.CONNECTED or found[0] == "one"
+
+    run(main())
+
+
+def test_a_loss_of_unknown_size_is_counted_as_one(port: int) -> None:
+    async def main() -> None:
+        found: list[object] = []
+        async with made(text, port, reactants=[found.append]) as b:
+            b._ganglion.on_link_event(lambda event: found.append(event.kind))
+            stranger(port, spm(SOURCE, port), packet(port, 0, 0, b"one"))
+            await until(lambda: "one" in found)
+            # The source counts anew, from far behind: how much was between, nobody can tell.
+            stranger(port, packet(port, 3 << 30, 3 << 30, b"far"))
+            await until(lambda: "far" in found)
+            await until(lambda: LinkEventKind.LOST in found)
+            assert b.stats().fault_count(Cause.LOST) == 1
+            assert b.stats().balanced
+
+    run(main())
+
+
+def test_what_is_stored_of_a_source_outlives_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reactant that is busy for longer than a silent source is remembered gets everything all the same."""
+    monkeypatch.setattr("plexo.ganglion.multicast.SWEEP_S", 0.02)
+
+    async def main() -> None:
+        heard: list[str] = []
+        gone: list[str] = []
+        go_on = asyncio.Event()
+
+        async def slow(word: str) -> None:
+            await go_on.wait()
+            heard.append(word)
+
+        async with made(text, port, reactants=[slow], receive_queue=Queue("block", messages=1)) as b:
+            b._ganglion._timing = dataclasses.replace(b._ganglion._timing, peer_expiry_s=0.1)
+            b._ganglion.on_link_event(
+                lambda event: gone.append(event.reason) if event.kind is LinkEventKind.DISCONNECTED else None
+            )
+            # Of 20 packets the 11th never comes.
+            stranger(
+                port, spm(SOURCE, port), *(packet(port, n, 0, str(n).encode()) for n in range(20) if n != 10)
+            )
+            await until(lambda: b._ganglion.sources() and b._ganglion.sources()[0].packets >= 19)
+            # Ten times as long as it is remembered.
+            await asyncio.sleep(1)
+            assert not gone
+            go_on.set()
+            await until(lambda: gone)
+            assert heard == [str(n) for n in range(20) if n != 10]
+            assert "silent for" in gone[0]
+            assert b.stats().fault_count(Cause.LOST) == 1
+            assert b.stats().balanced
+
+    run(main())
+
+
+def failing_to_join(monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
+    """The next groups cannot be joined; returns which were asked for."""
+    asked: list[str] = []
+
+    def receiving(group: str, *arguments: Any) -> socket.socket:
+        asked.append(group)
+        if len(asked) <= times:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        return receive_socket(group, *arguments)
+
+    monkeypatch.setattr("plexo.ganglion.multicast.receive_socket", receiving)
+    monkeypatch.setattr("plexo.ganglion.multicast.SWEEP_S", 0.02)
+    return asked
+
+
+def test_a_group_that_cannot_be_joined_raises_and_is_tried_again(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        heard: list[str] = []
+        async with made(text, port) as b, made(text, port) as a:
+            asked = failing_to_join(monkeypatch, 3)
+            with pytest.raises(OSError, match="No buffer space"):
+                await b.add_reactants([heard.append])
+            await until(lambda: len(asked) == 4)
+            await a.transmit(b"heard after all")
+            await until(lambda: heard)
+            # It is joined: no more tries (the fifth is that of who sends, for repairs), and it can be left.
+            await asyncio.sleep(0.1)
+            assert asked == [GROUP] * 5
+            await b.remove_reactants([heard.append])
+            assert not b._ganglion._joined
+
+    run(main())
+
+
+def test_a_group_that_a_topic_moves_to_and_cannot_be_joined_is_tried_again(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        heard: list[str] = []
+        async with GanglionPlexoMulticast(HOST, port=port) as b:
+            await b.react(text, [heard.append])
+            asked = failing_to_join(monkeypatch, 3)
+            home = b.groups()[text.name].address
+            elsewhere = str(IPv4Address(home) + 1)
+            monkeypatch.setattr(b, "_groups_to_hear", lambda topic: frozenset((elsewhere,)))
+            b._route(text.name)
+            assert list(b._joined) == [home]
+            await until(lambda: list(b._joined) == [elsewhere])
+            assert asked == [elsewhere] * 4
+        told = [record for record in caplog.records if "cannot join a group of" in record.getMessage()]
+        assert len(told) == 1
+
+    run(main())
+
+
+def test_sources_of_our_own_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plexo.ganglion.multicast.MAX_TRANSMISSIONS", 2)
+    neurons = [Neuron(str, namespace, type_name_alias=f"N{number}") for number in range(3)]
+
+    async def main() -> None:
+        async with GanglionPlexoMulticast(HOST, port=port) as ganglion:
+            for each in neurons:
+                await ganglion.adapt(each)
+            for _ in range(2):
+                for each in neurons[:2]:
+                    await ganglion.transmit("word", each)
+                with pytest.raises(NeuronNotAvailable, match="publishes 2 neurons already"):
+                    await ganglion.transmit("word", neurons[2])
+            assert ganglion.stats().balanced
 
     run(main())
 

@@ -54,4 +54,4 @@ cdef class Synapse:
     cpdef int forward(self, object payload, Source source) except -1
 
 
-cdef bytes as_payload(object encoded)
+cpdef bytes as_payload(object encoded)

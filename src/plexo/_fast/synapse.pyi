@@ -14,6 +14,8 @@ from plexo.statistics import Cause, NeuronStats
 
 _T = TypeVar("_T")
 
+def as_payload(encoded: Buffer | str) -> bytes: ...
+
 @disjoint_base
 class Synapse(Generic[_T]):
     # owner: the ganglion; what it must have is in the docstring.

@@ -56,6 +56,7 @@ class GanglionExternalBase(GanglionBase):
         self._receive_queue = as_queue(receive_queue, "receive_queue", DEFAULT_QUEUE)
         self._buriers: list[Callable[[DeadLetter], None]] = []
         self._said_undecodable: set[tuple[Neuron[Any], str]] = set()
+        self._said_unforwarded: set[Neuron[Any]] = set()
         self._synapses: dict[Neuron[Any], Synapse[Any]] = {}
         self._topics: TopicTable[Synapse[Any]] = TopicTable()
 
@@ -249,6 +250,14 @@ class GanglionExternalBase(GanglionBase):
     def _keep_payloads(self) -> None:
         for synapse in self._synapses.values():
             synapse.typed.keeps_payload = synapse.raw.keeps_payload = True
+
+    def _not_forwarded(self, synapse: Synapse[Any], error: Exception) -> None:
+        """A message of another ganglion cannot be sent here, and nobody is there to be told: counted; logged once."""
+        synapse.count_sent(0, 1)
+        synapse.drop_sent(Cause.REJECTED)
+        if synapse.neuron not in self._said_unforwarded:
+            self._said_unforwarded.add(synapse.neuron)
+            logger.warning("%r: a message is not passed on: %s; counted from now on", self, error)
 
     def _too_large(self, synapse: Synapse[Any], size: int, limit: int) -> NoReturn:
         raise MessageTooLarge(f"{synapse.neuron}: {size} bytes encoded, {self!r} carries at most {limit}")

@@ -25,7 +25,7 @@ from plexo._proto.pgm.packets import Tsi, dotted, undotted
 from plexo._proto.pgm.receiver import Receiver
 from plexo._proto.pgm.source import Source
 from plexo._proto.pgm.timing import Timing
-from plexo.exceptions import Closed
+from plexo.exceptions import Closed, NeuronNotAvailable
 from plexo.failure import OnError
 from plexo.ganglion.alarms import Alarms
 from plexo.ganglion.base import logger
@@ -72,7 +72,7 @@ SWEEP_S = 1.0
 
 
 class SourceStats(NamedTuple):
-    """One source that is heard: `packets` that were delivered, how many of them were `repaired`, how many were
+    """One source that is heard: `packets` that came, each counted once, how many of them were `repaired`, how many were
     `repeated` (dropped), how many are `lost` for good, and how many times a repair was asked for (`naks`)."""
 
     host: str
@@ -316,8 +316,9 @@ class GanglionMulticast(Troubles, GanglionServed):
             return
         transmissions = self._groups.transmissions
         if len(transmissions) >= MAX_TRANSMISSIONS:
-            raise RuntimeError(
-                f"{self!r} publishes {MAX_TRANSMISSIONS} neurons already, which is the most there are"
+            raise NeuronNotAvailable(
+                f"{self!r} publishes {MAX_TRANSMISSIONS} neurons already, the most that it may; "
+                f"{synapse.neuron} would be one more"
             )
         sport = self.port
         while sport == self.port or sport in transmissions:

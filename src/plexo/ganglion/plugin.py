@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 from plexo._fast.completion import Feed
 from plexo._fast.queues import Queue, as_queue
 from plexo._fast.sending import MAX_FORWARD_WAITING
-from plexo._fast.synapse import Synapse
+from plexo._fast.synapse import Synapse, as_payload
 from plexo._proto.errors import printable
-from plexo.exceptions import Closed, QueueFull
+from plexo.exceptions import Closed, MessageTooLarge, QueueFull
 from plexo.failure import OnError
 from plexo.ganglion.base import logger
 from plexo.ganglion.external import GanglionExternalBase
@@ -24,7 +24,6 @@ from plexo.ganglion.life import Lingering
 from plexo.neuron.neuron import Neuron
 from plexo.statistics import Cause
 from plexo.synapse.base import SynapseExternalFace
-from plexo.typing import EncodedType
 
 T = TypeVar("T")
 
@@ -39,11 +38,11 @@ class PluginSynapse(SynapseExternalFace[T], Synapse[T]):
     __slots__ = ()
 
     def send(self, payload: Any, data: object = None) -> asyncio.Future[None] | None:
-        sent: asyncio.Future[None] | None = self.owner._send(self, _as_bytes(payload), data)
+        sent: asyncio.Future[None] | None = self.owner._send(self, as_payload(payload), data)
         return sent
 
     def forward(self, payload: Any, source: object) -> int:
-        self.owner._forward(self, _as_bytes(payload))
+        self.owner._forward(self, as_payload(payload))
         return 0
 
     def would_wait(self) -> bool:
@@ -191,11 +190,14 @@ class GanglionPlugin(GanglionExternalBase):
                 synapse.drop_sent(Cause.UNSENT)
         return True
 
+    def _check_size(self, synapse: PluginSynapse[Any], payload: bytes) -> None:
+        if self.max_payload_bytes is not None and len(payload) > self.max_payload_bytes:
+            self._too_large(synapse, len(payload), self.max_payload_bytes)
+
     def _send(self, synapse: PluginSynapse[Any], payload: bytes, data: object) -> asyncio.Future[None] | None:
         """See `Synapse.send`. Of a message that has to wait nobody can say yet who gets it: it is handed to one."""
         self._use_running_loop()
-        if self.max_payload_bytes is not None and len(payload) > self.max_payload_bytes:
-            self._too_large(synapse, len(payload), self.max_payload_bytes)
+        self._check_size(synapse, payload)
         if self._written(synapse, payload):
             return None
         policy = self._send_queue.policy
@@ -219,14 +221,10 @@ class GanglionPlugin(GanglionExternalBase):
     def _forward(self, synapse: PluginSynapse[Any], payload: bytes) -> None:
         """Nobody is there who could wait or be told."""
         self._use_running_loop()
-        limit = self.max_payload_bytes
-        if limit is not None and len(payload) > limit:
-            logger.warning(
-                "%r: %d bytes of %s cannot be passed on, at most %d; dropped",
-                self, len(payload), synapse.neuron, limit,
-            )  # fmt: skip
-            synapse.count_sent(0, 1)
-            synapse.drop_sent(Cause.REJECTED)
+        try:
+            self._check_size(synapse, payload)
+        except MessageTooLarge as error:
+            self._not_forwarded(synapse, error)
             return
         if self._written(synapse, payload):
             return
@@ -404,9 +402,3 @@ class _Leaving:
 
     def finish_sending(self) -> bool:
         return self._ganglion._flush()
-
-
-def _as_bytes(encoded: EncodedType) -> bytes:
-    if isinstance(encoded, str):
-        return encoded.encode()
-    return encoded if type(encoded) is bytes else bytes(memoryview(encoded))
