@@ -30,8 +30,10 @@ def _checked_seconds(seconds: float) -> float:
 
 
 def _checked_transport(transport: str) -> str:
-    if transport not in ("pair", "multicast"):
-        raise typer.BadParameter(f"expected pair or multicast, got {transport!r}")
+    from plexo.demo.transport import TRANSPORTS
+
+    if transport not in TRANSPORTS:
+        raise typer.BadParameter(f"expected {' or '.join(TRANSPORTS)}, got {transport!r}")
     return transport
 
 

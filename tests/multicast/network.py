@@ -33,10 +33,6 @@ PARTS = 1000
 _numbers = itertools.count(1)
 
 
-class Unavailable(Exception):
-    """No such network can be had here; the text says why."""
-
-
 def run(*command: str, given: str = "") -> str:
     """A command that must work; what it says."""
     done = subprocess.run(

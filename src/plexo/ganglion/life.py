@@ -342,8 +342,8 @@ def linger(connections: Iterable[Lingering]) -> None:
         ready = [each for each in connections if not each.finish_sending()]
         for each in ready:
             waiting.register(each, selectors.EVENT_READ | (selectors.EVENT_WRITE if each.is_sending() else 0))
+        by_time = any(each.goes_by_time for each in ready)
         while waiting.get_map() and (left := deadline - time.monotonic()) > 0:
-            by_time = any(each.goes_by_time for each in ready)
             happened = {key.fd for key, _ in waiting.select(min(left, LOOK_S) if by_time else left)}
             for key in list(waiting.get_map().values()):
                 connection: Any = key.fileobj
