@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from plexo._fast.topics import TopicTable
 from plexo._proto.paxos import messages
 from plexo._proto.paxos.events import Agreed, Exhausted, LineageChanged, Moved
 from plexo._proto.paxos.homes import probes
@@ -30,9 +31,18 @@ class Host:
         self.wakes_at = float("inf")
         # Lineage and digest of what was looked at last.
         self.checked = (0, 0)
-        # What is adapted here; of published topics the number of the next message.
+        # What is adapted here, and what a message's topic is looked up in, as in a ganglion.
         self.wanted: set[str] = set()
-        self.published: dict[str, int] = {}
+        self.reactants: TopicTable[str] = TopicTable()
+
+    def hears(self, slot: int) -> bool:
+        """Whether it is in that group, for whatever topic."""
+        node = self.node
+        return node is not None and any(slot in node.listens(topic) for topic in self.wanted)
+
+    def reached(self, slot: int, topic: str) -> str | None:
+        """Whose reactants get a message that comes by that group; its topic alone says so."""
+        return self.reactants.get(topic.encode())
 
     def clock(self, now: float) -> float:
         return now * self.drift
@@ -61,10 +71,8 @@ class Network:
         self.owners: dict[tuple[int, int], bytes] = {}
         self.homes: dict[tuple[int, bytes], int] = {}
         self.agreed_at: dict[tuple[int, str], float] = {}
-        # (topic, number of message) to those who were to hear it, and by whom it was heard.
-        self.sent = self.heard = 0
         self.trace: list[str] | None = None
-        self.events = self.moves = 0
+        self.events = self.moves = self.crossed = 0
 
     # -- running -----------------------------------------------------------------------------------------------
 
@@ -102,7 +110,9 @@ class Network:
             self.start(host)
 
     def adapt(self, host: Host, topic: str) -> None:
-        host.wanted.add(topic)
+        if topic not in host.wanted:
+            host.wanted.add(topic)
+            host.reactants.insert(topic.encode(), topic)
         if host.node is not None:
             host.node.want(topic, host.clock(self.now))
             self.after(host)

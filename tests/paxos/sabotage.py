@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from plexo._proto.paxos import acceptor, homes, node, proposer, registers, voting
-from plexo._proto.paxos.homes import Home
+from plexo._proto.paxos.homes import Home, Switching
 from plexo._proto.paxos.messages import Change, View
+from tests.paxos import network
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 SABOTAGES: dict[str, tuple[str, int, Sabotage]] = {}
@@ -114,8 +115,8 @@ def change_forgets_another_that_was_accepted(patch: pytest.MonkeyPatch) -> None:
 def publishers_switch_at_once(patch: pytest.MonkeyPatch) -> None:
     move = homes.Homes._move
 
-    def hasty(self: homes.Homes, home: Home, slot: int, now: float, switch_s: float) -> None:
-        move(self, home, slot, now, -1.0)
+    def hasty(self: homes.Homes, home: Home, slot: int, now: float, switching: Switching) -> None:
+        move(self, home, slot, now, Switching(-1.0, -1.0))
         self.advance(now, None, 0.0)
 
     patch.setattr(homes.Homes, "_move", hasty)
@@ -130,10 +131,10 @@ def subscribers_leave_at_once(patch: pytest.MonkeyPatch) -> None:
 def topics_stay_at_their_candidate(patch: pytest.MonkeyPatch) -> None:
     """Whoever owns it."""
 
-    def settle(self: homes.Homes, home: Home, known: Any, now: float, switch_s: float) -> int | None:
+    def settle(self: homes.Homes, home: Home, known: Any, now: float, switching: Switching) -> int | None:
         if known.owner(home.candidate) is None:
             return home.candidate
-        self._decided(home, home.candidate, now, switch_s)
+        self._decided(home, home.candidate, now, switching)
         return None
 
     patch.setattr(homes.Homes, "settle", settle)
@@ -153,3 +154,12 @@ def lineages_do_not_merge(patch: pytest.MonkeyPatch) -> None:
             consider(self, view)
 
     patch.setattr(node.Node, "_consider", stubborn)
+
+
+@sabotage("no wrong delivery", 0)
+def receivers_trust_the_group(patch: pytest.MonkeyPatch) -> None:
+    def trusting(self: network.Host, slot: int, topic: str) -> str | None:
+        assert self.node is not None
+        return next((each for each in sorted(self.wanted) if slot in self.node.listens(each)), None)
+
+    patch.setattr(network.Host, "reached", trusting)

@@ -6,12 +6,14 @@ from __future__ import annotations
 import random
 
 from plexo._proto.paxos.events import MemberLeft
-from plexo._proto.paxos.homes import Homes, probes
+from plexo._proto.paxos.homes import Home, Homes, Switching, probes
 from plexo._proto.paxos.messages import Approval, Heartbeat, Proposal, Registers, View, encode, owner_of
 from plexo._proto.paxos.node import Node
 from plexo._proto.paxos.registers import RegisterMap
 from tests.paxos.network import BEAT_S, TIMING
 from tests.paxos.schedule import LINEAGE, World
+
+SWITCHING = Switching(after_s=0.4, latest_s=2.0)
 
 # A council was lost; who was left knew that a topic has its second slot, and not who has the first: it got two slots.
 
@@ -23,7 +25,7 @@ def test_a_topic_keeps_its_slot_where_one_before_it_is_free() -> None:
     known = RegisterMap()
     second = list(probes("a", 64))[1]
     known.learn(second, 0, owner_of("a"))
-    assert homes.settle(home, known, 0.0, 0.4) is None
+    assert homes.settle(home, known, 0.0, SWITCHING) is None
     assert (home.slot, home.agreed) == (second, True)
 
 
@@ -42,6 +44,56 @@ def test_who_learns_where_a_topic_is_stops_proposing_it_elsewhere() -> None:
     voting.propose(42, owner_of("b"), 0.0)
     assert voting.forget(41, owner_of("a")) == [40]
     assert voting.open_slots == 1
+
+
+# Who has learned of a move sent to the new slot while others, to whom the news got lost, did not listen there.
+
+
+def moving() -> tuple[Homes, Home, int]:
+    """A topic that has its second slot since 0.0, where it was sent to the first."""
+    homes = Homes(64, lambda event: None)
+    home = homes.add("a")
+    assert home is not None
+    _, second, *_ = probes("a", 64)
+    known = RegisterMap()
+    known.learn(second, 1, owner_of("a"))
+    homes.settle(home, known, 0.0, SWITCHING)
+    assert home.slot == second and home.sends == home.candidate
+    return homes, home, second
+
+
+def test_publishers_wait_for_who_lags_behind_but_not_for_ever() -> None:
+    homes, home, second = moving()
+    assert homes.due(converged=False) == SWITCHING.latest_s
+    homes.advance(1.9, None, 1.0)
+    assert home.sends == home.candidate
+    homes.advance(2.0, None, 1.0)
+    assert home.sends == second
+
+
+def test_publishers_switch_soon_when_all_know() -> None:
+    homes, home, second = moving()
+    assert homes.due(converged=True) == SWITCHING.after_s
+    homes.advance(0.3, 0.1, 1.0)
+    assert home.sends == home.candidate
+    homes.advance(0.4, 0.1, 1.0)
+    assert home.sends == second
+    assert home.candidate in home.listens()
+
+
+# A second lineage came while publishers waited to switch to the slot of the first: others had never heard of that slot.
+
+
+def test_publishers_stay_when_the_lineage_changes_before_they_switched() -> None:
+    homes, home, second = moving()
+    homes.forget_agreement()
+    homes.advance(10.0, 0.1, 1.0)
+    assert home.sends == home.candidate and {home.candidate, second} <= home.listens()
+    known = RegisterMap()
+    known.learn(second, 1, owner_of("a"))
+    homes.settle(home, known, 10.0, SWITCHING)
+    homes.advance(10.4, 10.0, 1.0)
+    assert home.sends == second
 
 
 # A node was made long before somebody ran it, or nobody ran it for a while: it founded a lineage beside one that it

@@ -28,6 +28,13 @@ class Allocation(NamedTuple):
     agreed: bool
 
 
+class Switching(NamedTuple):
+    """How long publishers wait before they send to another slot: at least, and where not all know of it, at most."""
+
+    after_s: float
+    latest_s: float
+
+
 class Home:
     __slots__ = (
         "agreed",
@@ -37,6 +44,7 @@ class Home:
         "sends",
         "slot",
         "switch_at",
+        "switch_latest",
         "topic",
         "trailing",
     )
@@ -49,7 +57,8 @@ class Home:
         self.slot = self.sends = self.candidate
         self.agreed = False
         self.exhausted = False
-        self.switch_at = float("inf")
+        # When publishers may switch, once all know the same, and when they do at the latest.
+        self.switch_at = self.switch_latest = float("inf")
         # Slots it moved from, and when.
         self.trailing: dict[int, float] = {}
 
@@ -79,32 +88,32 @@ class Homes:
     def of(self, owner: bytes) -> Home | None:
         return self._by_owner.get(owner)
 
-    def settle(self, home: Home, registers: RegisterMap, now: float, switch_s: float) -> int | None:
+    def settle(self, home: Home, registers: RegisterMap, now: float, switching: Switching) -> int | None:
         """Look where it is at home by what is decided; the slot to propose it for, if there is one."""
         settled = registers.slot_of(home.owner)
         if settled is not None:
             # Also where one before it is free: a lineage may begin without all of what the one before had decided.
-            self._decided(home, settled, now, switch_s)
+            self._decided(home, settled, now, switching)
             return None
         for slot in probes(home.topic, self._slots):
             if registers.owner(slot) is None:
                 return slot
         if not home.exhausted:
             # All are at its candidate then, whatever another lineage gave it.
-            self._move(home, home.candidate, now, switch_s)
+            self._move(home, home.candidate, now, switching)
             home.exhausted = True
             self._tell(Exhausted(home.topic))
         return None
 
-    def _decided(self, home: Home, slot: int, now: float, switch_s: float) -> None:
+    def _decided(self, home: Home, slot: int, now: float, switching: Switching) -> None:
         if home.agreed and home.slot == slot:
             return
         home.agreed = True
         home.exhausted = False
         self._tell(Agreed(home.topic, slot))
-        self._move(home, slot, now, switch_s)
+        self._move(home, slot, now, switching)
 
-    def _move(self, home: Home, slot: int, now: float, switch_s: float) -> None:
+    def _move(self, home: Home, slot: int, now: float, switching: Switching) -> None:
         before, home.slot = home.slot, slot
         home.trailing.pop(slot, None)
         if before != slot:
@@ -112,28 +121,34 @@ class Homes:
             home.trailing[before] = now
             if home.sends not in (slot, before):
                 home.trailing[home.sends] = now
-        home.switch_at = now + switch_s if home.sends != slot else float("inf")
+        waits = home.sends != slot
+        home.switch_at = now + switching.after_s if waits else float("inf")
+        home.switch_latest = now + switching.latest_s if waits else float("inf")
         if home.sends != slot or home.trailing:
             self._moving.add(home.topic)
         if before != slot:
             self._tell(RouteChanged(home.topic))
 
     def forget_agreement(self) -> None:
-        """Another lineage: nothing is decided any more. Everything stays where it is until it is."""
+        """Another lineage: nothing is decided any more. Everything stays where it is until it is, publishers as
+        well."""
         for home in self.by_topic.values():
             home.agreed = home.exhausted = False
+            home.switch_at = home.switch_latest = float("inf")
 
-    def due(self) -> float:
+    def due(self, converged: bool) -> float:
         if not self._moving:
             return float("inf")
-        return min(self.by_topic[topic].switch_at for topic in self._moving)
+        homes = [self.by_topic[topic] for topic in self._moving]
+        return min(home.switch_at if converged else home.switch_latest for home in homes)
 
     def advance(self, now: float, converged_at: float | None, leave_s: float) -> None:
-        """Switch publishers whose time it is; leave slots that nobody sends to since all knew, ``converged_at``."""
+        """Switch publishers whose time it is: where somebody lags behind, they wait for it; leave slots that nobody
+        sends to since all knew, ``converged_at``."""
         for topic in tuple(self._moving):
             home = self.by_topic[topic]
-            if home.switch_at <= now:
-                home.switch_at = float("inf")
+            if (home.switch_latest if converged_at is None else home.switch_at) <= now:
+                home.switch_at = home.switch_latest = float("inf")
                 home.trailing[home.sends] = now
                 home.sends = home.slot
                 home.trailing.pop(home.slot, None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from plexo._proto.paxos import messages
 from plexo._proto.paxos.events import Event, LineageChanged
-from plexo._proto.paxos.homes import Allocation, Homes
+from plexo._proto.paxos.homes import Allocation, Homes, Switching
 from plexo._proto.paxos.lineage import first_lineage, lineage_below
 from plexo._proto.paxos.members import Member, Members, pages_of
 from plexo._proto.paxos.messages import (
@@ -137,7 +137,8 @@ class Node:
 
     def due(self) -> float:
         """When to call `advance`."""
-        due = min(self._next_beat_at, self._voting.due(), self._homes.due(), self._offers_at)
+        homes_due = self._homes.due(self._converged_at is not None)
+        due = min(self._next_beat_at, self._voting.due(), homes_due, self._offers_at)
         return NEVER if self._left else due
 
     def advance(self, now: float) -> None:
@@ -445,7 +446,9 @@ class Node:
     def _settle(self, topic: str, due: float) -> None:
         """Find out where it is at home, or propose it from `due` on."""
         home = self._homes.by_topic[topic]
-        slot = self._homes.settle(home, self._registers, self._now, self._timing.switch_after * self._beat_s)
+        timing = self._timing
+        switching = Switching(timing.switch_after * self._beat_s, timing.switch_latest * self._beat_s)
+        slot = self._homes.settle(home, self._registers, self._now, switching)
         if slot is None:
             self._pending.discard(topic)
         elif self._view is not None and self._voting.propose(slot, home.owner, due):

@@ -25,8 +25,10 @@ class Timing:
     gone_after: float = 5.0
     # A majority of the council was silent for so long: found a lineage without it.
     lost_after: float = 15.0
-    # Between learning that a topic has another slot and sending there; and from then to not listening at the old one.
+    # Between learning that a topic has another slot and sending there: at least, and where not all know it, at most.
     switch_after: float = 2.0
+    switch_latest: float = 10.0
+    # From then, and from when all know, to not listening at the old one.
     leave_after: float = 4.0
     # A proposal without an answer is made again after this, doubled up to the most.
     retry_after: float = 0.25
