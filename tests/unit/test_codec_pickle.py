@@ -12,6 +12,7 @@ import fractions
 import functools
 import http
 import ipaddress
+import operator
 import os
 import pathlib
 import pickle
@@ -401,8 +402,36 @@ def test_a_stranger_cannot_make_enum_remember_flags_without_end() -> None:
     for value in range(6000):
         with contextlib.suppress(UnpicklingRefused):
             flags(value)
-    assert 4000 < len(Bits._value2member_map_) <= 4100
+    assert len(Bits._value2member_map_) <= 4100
+    # Python 3.11.0 to 3.11.3 forget those that have no name.
+    assert len(Bits._value2member_map_) > 4000 or 3 not in Bits._value2member_map_
     assert flags(3) == 3
+
+
+class Doors(enum.Flag):
+    FRONT = 1
+    BACK = 2
+    SIDE = 4
+
+
+def test_flags_of_an_early_python_3_11() -> None:
+    """They are pickled as unions there, whatever Python this is."""
+    union = Calls(operator.or_, Calls(operator.or_, Doors.FRONT, Doors.BACK), Doors.SIDE)
+    assert PickleCodec(Doors).decode(pickle.dumps(union)) is Doors.FRONT | Doors.BACK | Doors.SIDE
+    assert PickleCodec(Bits).decode(pickle.dumps(Calls(operator.or_, Bits.A, 8))) == 9
+    for hostile in (
+        (Doors.FRONT, Bits.A),
+        (Doors.FRONT, True),
+        (Bits.A, 1 << 70),
+        (1, 2),
+        ({1: 2}, {3: 4}),
+        (Doors.FRONT,),
+    ):
+        for codec in (PickleCodec(Doors), PickleCodec(Bits)):
+            with pytest.raises(DecodeError):
+                codec.decode(pickle.dumps(Calls(operator.or_, *hostile)))
+    with pytest.raises(UnpicklingRefused, match=r"operator\.or_\(1, 2\)"):
+        PickleCodec(Frozen).decode(pickle.dumps(Calls(operator.or_, 1, 2)))
 
 
 def test_items_cannot_be_added_to_classes_or_other_values() -> None:

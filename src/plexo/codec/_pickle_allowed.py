@@ -169,6 +169,19 @@ def _getattr(allowed: Allowed, arguments: tuple[Any, ...]) -> Any:
     raise _GETATTR.refuse(arguments)
 
 
+def _or(allowed: Allowed, arguments: tuple[Any, ...]) -> Any:
+    # How Python 3.11.0 to 3.11.3 pickles flags: as two whose union they are; the second is an int where it has no name.
+    if len(arguments) == 2 and isinstance(arguments[0], Flag):
+        one, other = arguments
+        cls = type(one)
+        bits = other._value_ if type(other) is cls else other
+        if allowed.may_call(cls) and type(one._value_) is int and type(bits) is int:
+            union = (one._value_ | bits,)
+            allowed.check_arguments(cls, union)
+            return cls(*union)
+    raise _OR.refuse(arguments)
+
+
 def _zone(allowed: Allowed, arguments: tuple[Any, ...]) -> Any:
     if len(arguments) == 2 and type(arguments[0]) is str:
         return zoneinfo.ZoneInfo(arguments[0]) if arguments[1] else zoneinfo.ZoneInfo.no_cache(arguments[0])
@@ -227,6 +240,7 @@ def _rebuild(allowed: Allowed, arguments: tuple[Any, ...]) -> Any:
 
 _REBUILD = Special("msgspec._utils.rebuild", _rebuild)
 _GETATTR = Special("builtins.getattr", _getattr)
+_OR = Special("operator.or_", _or)
 _ZONE = Special("zoneinfo.ZoneInfo._unpickle", _zone)
 _RECONSTRUCTOR = Special("copyreg._reconstructor", _reconstructor)
 _NEWOBJ = Special("copyreg.__newobj__", _newobj)
@@ -235,6 +249,7 @@ _ENCODE = Special("_codecs.encode", _encode)
 _BYTES = Special("builtins.bytes", _bytes)
 _SPECIALS: dict[tuple[str, str], Any] = {
     ("builtins", "getattr"): _GETATTR,
+    ("_operator", "or_"): _OR,
     ("copyreg", "_reconstructor"): _RECONSTRUCTOR,
     ("copyreg", "__newobj__"): _NEWOBJ,
     ("copyreg", "__newobj_ex__"): _NEWOBJ_EX,
