@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+import asyncio
+import itertools
+import math
+
+import numpy as np
+from messages import SAMPLE, Reading, reading, vibration
+
+from plexo import GanglionZmqTcpPubSub, Plexus
+
+PER_BLOCK = 1000
+
+
+def measure(tank: str, number: int) -> Reading:
+    """As a probe would, which this one is instead of."""
+    return Reading(tank, number, round(18 + 2 * math.sin(number / 10), 1))
+
+
+def shake(number: int) -> np.ndarray:
+    """What a vibration sensor gives every 0.1 s: a block of 1000 samples."""
+    samples = np.zeros(PER_BLOCK, SAMPLE)
+    samples["time_ns"] = 100_000 * np.arange((number - 1) * PER_BLOCK, number * PER_BLOCK)
+    samples["acceleration"][:, 2] = np.sin(np.arange(PER_BLOCK) * 2 * np.pi / 100)
+    return samples
+
+
+async def main() -> None:
+    ganglion = GanglionZmqTcpPubSub("127.0.0.1", 5570)
+    async with Plexus([ganglion]) as plexus:
+        await plexus.adapt(reading)
+        await plexus.adapt(vibration)
+        print("waiting for somebody who wants vibrations at", ganglion.endpoint, flush=True)
+        await plexus.ready(neuron=vibration)
+        for number in itertools.count(1):
+            await plexus.transmit(measure("tank-1", number))
+            await plexus.transmit_many(shake(number), vibration)
+            await asyncio.sleep(0.1)
+
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    pass
