@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import asyncio
+import contextlib
 
 from messages import Reading, reading
 
@@ -18,7 +19,5 @@ async def main() -> None:
         await asyncio.Event().wait()
 
 
-try:
+with contextlib.suppress(KeyboardInterrupt):
     asyncio.run(main())
-except KeyboardInterrupt:
-    pass

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import asyncio
+import contextlib
 
 import numpy as np
 from messages import Reading, reading, vibration
@@ -23,7 +24,5 @@ async def main() -> None:
         await asyncio.Event().wait()
 
 
-try:
+with contextlib.suppress(KeyboardInterrupt):
     asyncio.run(main())
-except KeyboardInterrupt:
-    pass

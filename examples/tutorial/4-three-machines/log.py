@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import asyncio
+import contextlib
 import sys
 
 import numpy as np
@@ -23,7 +24,5 @@ async def main(interface: str | None = None) -> None:
         await asyncio.Event().wait()
 
 
-try:
+with contextlib.suppress(KeyboardInterrupt):
     asyncio.run(main(*sys.argv[1:]))
-except KeyboardInterrupt:
-    pass

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import asyncio
+import contextlib
 import itertools
 import math
 import sys
@@ -36,7 +37,5 @@ async def main(name: str, interface: str | None = None) -> None:
             await asyncio.sleep(0.1)
 
 
-try:
+with contextlib.suppress(KeyboardInterrupt):
     asyncio.run(main(*sys.argv[1:]))
-except KeyboardInterrupt:
-    pass
