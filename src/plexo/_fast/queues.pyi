@@ -13,10 +13,10 @@ _Policy = Literal["block", "drop_oldest", "drop_newest", "reject", "latest"]
 class Queue:
     def __new__(
         cls,
-        policy: _Policy = ...,
-        messages: int | None = ...,
-        bytes: int | None = ...,
-        key: Callable[[Any], Hashable] | None = ...,
+        policy: _Policy = "block",
+        messages: int | None = None,
+        bytes: int | None = None,
+        key: Callable[[Any], Hashable] | None = None,
     ) -> Self: ...
     @property
     def policy(self) -> str: ...
