@@ -19,7 +19,7 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit packaging sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
+.PHONY: help demo test lint types unit docs packaging sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -29,7 +29,7 @@ help: ## what there is
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
 	@exec $(PY) -m plexo demo --seconds $(SECONDS) --transport $(TRANSPORT)
 
-test: lint types unit bench-briefly instructions soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
+test: lint types unit docs bench-briefly instructions soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
 	$(STEP) 'all passed'
 
 lint: $(VENV)/with-lint ## style and format
@@ -50,6 +50,12 @@ TESTS ?=
 unit: $(VENV)/compiled $(VENV)/with-test ## pytest
 	$(STEP) 'pytest'
 	@$(PY) -m pytest -q --benchmark-disable $(TESTS)
+
+# Nothing of the package is imported, so nothing has to be compiled.
+docs: $(VENV)/with-docs ## the documentation, into build/site; every warning is an error
+	$(STEP) 'documentation'
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	@$(PY) tests/docs/check_site.py
 
 SEEDS ?= 20000
 sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of groups under faults, for SEEDS=20000 scenarios

@@ -8,6 +8,9 @@ A comment on the line before a block says what is special about it:
     <!-- needs: numpy -->    skipped where this module is missing
     <!-- file: x.py -->      a program that a test of its own runs, with others
     <!-- not run: why -->    only compiled
+
+The listings of the tutorial are files, which tests/docs/test_tutorial.py runs; of its pages only links are looked at here.
+What the site is made of beside these pages, and what comes out, is checked by tests/docs.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ DOCUMENTS = sorted(
     [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
     + list((ROOT / "docs").rglob("*.md"))
 )
+TUTORIAL = ROOT / "docs/tutorial"
 TIMEOUT_S = 30
 
 _FENCE = re.compile(
-    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
@@ -61,7 +66,9 @@ def _blocks(document: Path) -> list[Block]:
     return blocks
 
 
-BLOCKS = [block for document in DOCUMENTS for block in _blocks(document)]
+BLOCKS = [
+    block for document in DOCUMENTS if not document.is_relative_to(TUTORIAL) for block in _blocks(document)
+]
 
 
 def _name(block: Block) -> str:
@@ -161,6 +168,18 @@ def test_links(document: Path) -> None:
                 re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
             }
             assert anchor in anchors, f"{link[0]}: no such heading"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    import plexo
+    import plexo.exceptions
+
+    described: set[str] = set()
+    for page in (ROOT / "docs/reference").glob("*.md"):
+        described.update(re.findall(r"^::: plexo\.(\w+)$", page.read_text(), re.MULTILINE))
+    assert "::: plexo.exceptions\n" in (ROOT / "docs/reference/exceptions.md").read_text()
+    described.update(name for name in vars(plexo.exceptions) if not name.startswith("_"))
+    assert set(plexo.__all__) - described == set()
 
 
 def _defined_names() -> set[str]:

@@ -12,19 +12,18 @@
 from __future__ import annotations
 
 import ast
-import logging
+import importlib.util
 import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from markdown import Markdown
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-log = logging.getLogger("mkdocs.hooks.plexo")
 
 ROOT = Path(__file__).resolve().parents[2]
 # Pages whose text is elsewhere in the repository.
@@ -37,13 +36,16 @@ BORROWED = {
 }
 EXAMPLES_PAGE = "examples.md"
 
-_LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
+_LINK = re.compile(r"(?P<label>!?\[[^\]]*\])\((?P<target>[^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-_MARKED_FENCE = re.compile(r"^<!-- (file|prints|shows|listing)(?:: ([^\n]*?))? -->\n```(\w+)", re.MULTILINE)
+_MARKED_FENCE = re.compile(
+    r"^<!-- (?P<kind>file|prints)(?:: (?P<what>[^\n]*?))? -->\n```(?P<language>\w+)$", re.MULTILINE
+)
+# What mkdocstrings fills in: a name, and options.
+_DIRECTIVE = re.compile(r"^::: (?P<name>[\w.]+)\n(?: +\S.*\n)*", re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
-_TITLES = {"prints": "It prints"}
 
-# Markdown of the pages of this build, by source path, as `llms_files` writes it.
+# Markdown of the pages of this build, by source path, before listings are filled in.
 _texts: dict[str, str] = {}
 
 
@@ -59,8 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links as they are on the site; marks of the tests as titles."""
     uri = page.file.src_uri
-    home = BORROWED.get(uri, f"docs/{uri}")
-    text = _outside_of_fences(markdown, lambda prose: _LINK.sub(lambda m: _link(m, home, uri, files), prose))
+    text = _outside_of_fences(markdown, lambda prose: _LINK.sub(lambda link: _link(link, uri, files), prose))
     text = _MARKED_FENCE.sub(_title, text)
     _texts[uri] = text
     return text
@@ -69,15 +70,25 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_post_build(config: MkDocsConfig) -> None:
     """Markdown beside the HTML, llms.txt and llms-full.txt."""
     site = Path(config.site_dir)
+    reference = _load("reference")
     full = []
     for uri, text in _texts.items():
-        filled = _plain(text, config)
+        filled = _plain(text, config, reference)
         target = site / uri
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(filled, "utf-8")
         full.append(f"<!-- {uri} -->\n\n{filled}")
     (site / "llms.txt").write_text(_llms_txt(config), "utf-8")
     (site / "llms-full.txt").write_text("\n\n".join(full), "utf-8")
+
+
+def _load(name: str) -> ModuleType:
+    """A neighbour of this file: hooks are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 # -- links -------------------------------------------------------------------------------------------------------
@@ -91,28 +102,34 @@ def _outside_of_fences(text: str, change: Any) -> str:
     return "".join([*parts, change(text[end:])])
 
 
-def _link(match: re.Match[str], home: str, uri: str, files: Files) -> str:
-    label, target = match[1], match[2]
-    path, hash_, anchor = target.partition("#")
-    if "://" in target or target.startswith("mailto:") or not path:
+def _link(match: re.Match[str], uri: str, files: Files) -> str:
+    path, hash_, anchor = match["target"].partition("#")
+    if not path or ":" in path:
         return match[0]
-    if home.startswith("docs/") and files.get_file_from_path(
-        posixpath.normpath(posixpath.join(posixpath.dirname(uri), path))
-    ):
-        return match[0]
-    wanted = posixpath.normpath(posixpath.join(posixpath.dirname(home), path))
-    if not (ROOT / wanted).exists():
-        log.warning("%s: %s leads to nothing in the repository", home, target)
-        return match[0]
-    pages = {source: page for page, source in BORROWED.items()}
-    found = pages.get(wanted, wanted.removeprefix("docs/") if wanted.startswith("docs/") else None)
-    if wanted.startswith("examples/") and wanted.count("/") == 1 and wanted.endswith(".py"):
-        found, hash_, anchor = EXAMPLES_PAGE, "#", Path(wanted).stem
-    elif wanted == "examples":
-        found = EXAMPLES_PAGE
-    if found is None:
-        return f"{label}({_repository_url()}/blob/HEAD/{wanted}{hash_}{anchor})"
-    return f"{label}({posixpath.relpath(found, posixpath.dirname(uri) or '.')}{hash_}{anchor})"
+    wanted = posixpath.normpath(posixpath.join(posixpath.dirname(_home_of(uri)), path))
+    page = _page_of(wanted)
+    if page == EXAMPLES_PAGE and wanted != "examples":
+        hash_, anchor = "#", Path(wanted).stem
+    if files.get_file_from_path(page):
+        target = posixpath.relpath(page, posixpath.dirname(uri) or ".")
+    elif not wanted.startswith("..") and (ROOT / wanted).exists():
+        target = f"{_repository_url()}/blob/HEAD/{wanted}"
+    else:
+        return match[0]  # and mkdocs warns
+    return f"{match['label']}({target}{hash_}{anchor})"
+
+
+def _home_of(uri: str) -> str:
+    """Where in the repository a page of the site is written."""
+    return BORROWED.get(uri, f"docs/{uri}")
+
+
+def _page_of(path: str) -> str:
+    """The page that shows a file of the repository, if there is one."""
+    if path == "examples" or re.fullmatch(r"examples/\w+\.py", path):
+        return EXAMPLES_PAGE
+    borrowed = {home: uri for uri, home in BORROWED.items()}
+    return borrowed.get(path, path.removeprefix("docs/"))
 
 
 def _repository_url() -> str:
@@ -125,14 +142,14 @@ def _repository_url() -> str:
 
 
 def _title(match: re.Match[str]) -> str:
-    kind, what, language = match.groups()
-    return f'```{language} title="{_TITLES.get(kind) or what}"'
+    title = match["what"] if match["kind"] == "file" else f"{match['what'] or 'it'} prints"
+    return f'```{match["language"]} title="{title}"'
 
 
 def _examples() -> str:
     parts = [
-        "# Examples\n\nPrograms that each show one thing; every one of them is run by the tests. They are in `examples` of "
-        "the sources. Copy one, and run it as its first lines say.\n"
+        "# Examples\n\nPrograms that each show one thing, from `examples` of the sources; "
+        "the tests run every one of them. Copy one, and run it as its first lines say.\n"
     ]
     for path in sorted((ROOT / "examples").glob("*.py")):
         code = path.read_text("utf-8")
@@ -145,23 +162,23 @@ def _examples() -> str:
 # -- llms.txt ----------------------------------------------------------------------------------------------------
 
 
-def _plain(text: str, config: MkDocsConfig) -> str:
-    """A page's Markdown with its listings, and without comments."""
+def _plain(text: str, config: MkDocsConfig, reference: ModuleType) -> str:
+    """A page's Markdown with its listings and what the reference says, and without comments."""
     markdown = Markdown(
         extensions=["pymdownx.snippets"],
         extension_configs={"pymdownx.snippets": config.mdx_configs["pymdownx.snippets"]},
     )
-    return _COMMENT.sub("", "\n".join(markdown.preprocessors["snippet"].run(text.split("\n"))))
+    text = _COMMENT.sub("", "\n".join(markdown.preprocessors["snippet"].run(text.split("\n"))))
+    return _DIRECTIVE.sub(lambda directive: reference.as_markdown(directive["name"]), text)
 
 
 def _summary(uri: str) -> str:
     """The first sentence below the heading."""
     prose = _COMMENT.sub("", _FENCED.sub("", _texts[uri]))
     for paragraph in re.split(r"\n\s*\n", prose):
-        flat = " ".join(paragraph.split())
-        if flat and not flat.startswith(("#", "|", "!", ":::", "    ")):
-            flat = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", flat)
-            return re.split(r"(?<=[.:?])\s", flat + " ", maxsplit=1)[0].rstrip(":").strip()
+        if paragraph.strip() and not paragraph.lstrip("\n").startswith(("#", "|", "!", ":::", "    ")):
+            flat = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
+            return re.split(r"(?<=[.?])\s", flat, maxsplit=1)[0].rstrip(":")
     return ""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For the reference: docstrings as mkdocstrings needs them.
+"""For the reference: docstrings as mkdocstrings needs them, and as Markdown for llms-full.txt.
 
 * The types of compiled things are in stubs, `src/plexo/_fast/*.pyi`, which have no docstrings; these are in
   `src/_fast/*.pyx`. Both are read as text, so that the documentation is built without compiling or importing anything.
@@ -8,14 +8,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from pathlib import Path
 from typing import Any
 
+import griffe
 from griffe import Class, Docstring, Extension, Function, Module, Object
 
-SOURCES = Path(__file__).resolve().parents[2] / "src/_fast"
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 _DEFINITION = re.compile(r"( *)(?:cdef |cpdef |async )*(class|def) (\w+)")
 
@@ -48,7 +50,7 @@ class Docstrings(Extension):
 
     def on_package(self, *, pkg: Module, **_: Any) -> None:
         for name, module in pkg["_fast"].modules.items():
-            source = SOURCES / f"{name}.pyx"
+            source = SOURCE / "_fast" / f"{name}.pyx"
             if source.is_file():
                 for qualified, text in docstrings(source.read_text("utf-8")).items():
                     _give(module, qualified, text)
@@ -80,3 +82,66 @@ def with_columns(text: str) -> str:
         f"```text\n{paragraph}\n```" if re.search(r"\S {3,}\S", paragraph) else paragraph
         for paragraph in paragraphs
     )
+
+
+# -- for llms-full.txt -------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _package() -> Module:
+    extensions = griffe.load_extensions(Docstrings)
+    package = griffe.load("plexo", search_paths=[SOURCE], allow_inspection=False, extensions=extensions)
+    assert isinstance(package, Module)
+    return package
+
+
+def as_markdown(path: str) -> str:
+    """What the reference says of `path`, such as `plexo.Plexus`: a class with its members, a module's classes."""
+    found: Any = _package()[path.removeprefix("plexo.")]
+    if found.is_alias:
+        found = found.final_target
+    if not found.is_module:
+        return _entry(found, path.rpartition(".")[0])
+    classes = [each for each in found.members.values() if not each.is_alias and each.is_class]
+    return "\n".join(_entry(each, path) for each in classes if _public(each))
+
+
+def _public(found: Any) -> bool:
+    return not found.name.startswith("_") and found.docstring is not None
+
+
+def _entry(found: Any, module: str) -> str:
+    lines = [
+        f"## {found.name}",
+        "",
+        f"```python\nfrom {module} import {found.name}\n\n{_signature(found)}\n```",
+        "",
+    ]
+    lines += [found.docstring.value if found.docstring else "", ""]
+    for member in found.all_members.values() if found.is_class else ():
+        if _public(member) and (member.is_function or member.is_attribute):
+            lines += [f"### {found.name}.{member.name}", ""]
+            lines += [f"```python\n{_signature(member)}\n```", ""] if member.is_function else []
+            lines += [member.docstring.value, ""]
+    return "\n".join(lines)
+
+
+def _signature(found: Any) -> str:
+    call = found
+    if found.is_class:
+        call = found.all_members.get("__init__") or found.all_members.get("__new__")
+        if call is None or not call.is_function:
+            return f"class {found.name}"
+    parameters = ", ".join(
+        f"{_STARS.get(each.kind, '')}{each.name}"
+        + (f": {each.annotation}" if each.annotation else "")
+        + (f" = {each.default}" if each.default and each.kind not in _STARS else "")
+        for each in call.parameters
+        if each.name not in ("self", "cls")
+    )
+    returns = f" -> {call.returns}" if call.returns and not found.is_class else ""
+    word = "class" if found.is_class else "async def" if "async" in call.labels else "def"
+    return f"{word} {found.name}({parameters}){returns}"
+
+
+_STARS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
