@@ -9,8 +9,8 @@ A comment on the line before a block says what is special about it:
     <!-- file: x.py -->      a program that a test of its own runs, with others
     <!-- not run: why -->    only compiled
 
-The listings of the tutorial are files, which tests/docs/test_tutorial.py runs; of its pages only links are looked at here.
-What the site is made of beside these pages, and what comes out, is checked by tests/docs.
+The listings of the tutorial are files, which tests/docs/test_tutorial.py runs; of its pages only the links are looked
+at here. What the site is made of beside the pages, and what comes out, is checked by tests/docs/check_site.py.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+# `:2` leaves the line of the licence out.
+_LISTING = re.compile(r'--8<-- "(?P<path>examples/[^"]+\.py):2"\n')
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
@@ -82,6 +84,10 @@ def _program(block: Block) -> str:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=_name)
 def test_python_block(block: Block, tmp_path: Path) -> None:
+    listing = _LISTING.fullmatch(block.text)
+    if listing is not None:  # a file, which has a test of its own
+        assert (ROOT / listing["path"]).is_file()
+        return
     compile(_program(block), block.document.name, "exec", dont_inherit=True)
     kind, _, what = block.mark.partition(": ")
     assert kind in ("", "needs", "file", "not run"), f"unknown mark {block.mark!r}"

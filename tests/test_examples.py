@@ -273,6 +273,30 @@ def test_multicast() -> None:
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def test_sensors() -> None:
+    with (
+        Example("sensors.py", "imitate") as imitated,
+        Example("sensors.py", "probe", imitated.line(), 0) as probe,
+    ):
+        (port,) = probe.ports()
+        with Example("sensors.py", "panel", port, 3) as panel:
+            *shown, book = panel.output().splitlines()
+        assert re.fullmatch(r"connected 127\.0\.0\.1:\d+", probe.line())
+        assert re.fullmatch(r"disconnected 127\.0\.0\.1:\d+ closed by the peer", probe.line())
+        probe.interrupt()
+        imitated.interrupt()
+    assert len(shown) == 3
+    for line in shown:
+        # The newest value, although the panel takes 0.3 s for each.
+        found = re.fullmatch(r"tank-1: \S+ degrees, (\S+) s ago", line)
+        assert found is not None
+        assert float(found[1]) < 0.25
+    came, delivered, replaced = (int(number) for number in re.findall(r"\d+", book))
+    assert delivered == 3
+    assert came - 1 <= delivered + replaced <= came
+    assert replaced > 10
+
+
 def test_with_uvloop() -> None:
     pytest.importorskip("uvloop")
     with Example("with_uvloop.py", "--count", 5000) as example:
