@@ -19,7 +19,7 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit docs packaging sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
+.PHONY: help demo test lint types unit docs rust packaging sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -56,6 +56,9 @@ docs: $(VENV)/with-docs ## the documentation, into build/site; every warning is 
 	$(STEP) 'documentation'
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 	@$(PY) tests/docs/check_site.py
+
+rust: $(VENV)/compiled $(VENV)/with-test ## the Rust program of docs/rust-peer.md, built by cargo, against the Python one
+	@PLEXO_RUST_PEER=1 $(PY) -m pytest -q tests/docs/test_rust_peer.py
 
 SEEDS ?= 20000
 sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of groups under faults, for SEEDS=20000 scenarios

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A Rust program that exchanges JSON with plexo: `tank publish PORT` or `tank log PORT`.
+//! `tank publish PORT` publishes readings, `tank log PORT` shows those that somebody publishes there.
 
 use std::env;
 use std::error::Error;
@@ -23,10 +23,18 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 async fn publish(neuron: &impl Neuron<Reading, SerdeJsonCodec>, endpoint: &str) -> Outcome {
     let mut socket = PubSocket::new();
-    println!("publishing at {}", socket.bind(endpoint).await?);
+    println!(
+        "publishing {} at {}",
+        neuron.name(),
+        socket.bind(endpoint).await?
+    );
     for number in 1.. {
-        let reading = Reading { tank: "rust-1".into(), number, celsius: 18.5 };
-        // Two frames: the topic, and what the codec makes.
+        let reading = Reading {
+            tank: "rust-1".into(),
+            number,
+            celsius: 18.5,
+        };
+        // Two frames: the topic, and what the codec makes of the value.
         let mut message = ZmqMessage::from(neuron.name());
         message.push_back(neuron.encode(&reading)?.into());
         socket.send(message).await?;
@@ -41,13 +49,20 @@ async fn log(neuron: &impl Neuron<Reading, SerdeJsonCodec>, endpoint: &str) -> O
     socket.subscribe(&neuron.name()).await?;
     loop {
         let message = socket.recv().await?;
-        let (Some(topic), Some(payload)) = (message.get(0), message.get(1)) else { continue };
+        let (Some(topic), Some(payload)) = (message.get(0), message.get(1)) else {
+            continue;
+        };
         // A subscription is a prefix, so that longer topics come too.
         if topic[..] != *neuron.name().as_bytes() {
             continue;
         }
-        let reading = neuron.decode(payload)?;
-        println!("{} #{}: {} degrees", reading.tank, reading.number, reading.celsius);
+        match neuron.decode(payload) {
+            Ok(reading) => println!(
+                "{} #{}: {:.1} degrees",
+                reading.tank, reading.number, reading.celsius
+            ),
+            Err(error) => eprintln!("dropped: {error}"),
+        }
     }
 }
 
@@ -57,8 +72,11 @@ async fn main() -> Outcome {
     let [_, role, port] = &arguments[..] else {
         return Err("expected: tank publish PORT, or tank log PORT".into());
     };
-    let namespace = NamespaceImpl { delimiter: ".", parts: vec!["org", "brewery", "sake"] };
-    // Its name is org.brewery.sake.Reading.json, the topic.
+    let namespace = NamespaceImpl {
+        delimiter: ".",
+        parts: vec!["org", "brewery", "sake"],
+    };
+    // The topic is its name: org.brewery.sake.Reading.json.
     let neuron = NeuronImpl::<Reading, SerdeJsonCodec>::new(Arc::new(namespace));
     let endpoint = format!("tcp://127.0.0.1:{port}");
     match role.as_str() {
