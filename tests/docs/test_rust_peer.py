@@ -56,7 +56,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def test_the_page_shows_the_programs_and_their_versions() -> None:
-    assert re.findall(r'^--8<-- "(.+):2"$', PAGE, re.MULTILINE) == [
+    assert re.findall(r"^--8<--\n(.+):2\n--8<--$", PAGE, re.MULTILINE) == [
         "examples/rust/Cargo.toml",
         "examples/rust/src/main.rs",
         "examples/rust/brewery.py",

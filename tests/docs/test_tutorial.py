@@ -34,8 +34,9 @@ STAGES = {
 # How long programs may take to hear of each other.
 JOIN_S = 20
 
+# In this form of an inclusion ruff sees no Python that it could format.
 _LISTING = re.compile(
-    r'^```python title="(?P<title>[\w.]+)"\n--8<-- "(?P<path>[^":]+):2"\n```$', re.MULTILINE
+    r'^```python title="(?P<title>[\w.]+)"\n--8<--\n(?P<path>[^:\n]+):2\n--8<--\n```$', re.MULTILINE
 )
 _PRINTS = re.compile(r"^<!-- prints(?:: (?P<program>[\w.]+))? -->\n```text\n(?P<text>.*?)^```$", re.M | re.S)
 _FENCE = re.compile(r"^```.+?^```$", re.MULTILINE | re.DOTALL)
