@@ -10,6 +10,7 @@ Each in a terminal of its own.
 
 import asyncio
 import contextlib
+import io
 import os
 import pty
 import random
@@ -40,14 +41,14 @@ def report(event: LinkEvent) -> None:
 async def probe(device: str, port: int = PORT) -> None:
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
-    serial = open(device, "rb", buffering=0)  # noqa: SIM115 - `line` closes it
+    serial = io.FileIO(device)
     line, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), serial)
     ganglion = GanglionZmqTcpPubSub("127.0.0.1", int(port), send_queue=Queue("drop_oldest", messages=100))
     async with Plexus([ganglion]) as plexus:
         await plexus.adapt(reading)
         plexus.on_link_event(report)
         print(f"{device} is published at {ganglion.endpoint}", flush=True)
-        with contextlib.closing(line):
+        with contextlib.closing(line):  # and serial with it
             async for text in lines:
                 with contextlib.suppress(ValueError):  # noise on the line
                     await plexus.transmit(Reading("tank-1", time.time(), float(text)))

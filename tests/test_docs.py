@@ -42,8 +42,8 @@ _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# `:2` leaves the line of the licence out. In this form of an inclusion ruff sees no Python that it could format.
-_LISTING = re.compile(r"--8<--\n(?P<path>examples/[^:\n]+\.py):2\n--8<--\n")
+# The number is that of the first line that is shown: never the licence. In this form of an inclusion ruff sees no Python that it could format.
+_LISTING = re.compile(r"--8<--\n(?P<path>examples/[^:\n]+\.py):\d+\n--8<--\n")
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
