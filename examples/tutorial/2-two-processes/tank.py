@@ -18,7 +18,7 @@ async def main() -> None:
     ganglion = GanglionZmqTcpPubSub("127.0.0.1", 5570)
     async with Plexus([ganglion]) as plexus:
         await plexus.adapt(reading)
-        print("waiting for somebody who wants readings at", ganglion.endpoint, flush=True)
+        print("waiting for somebody at", ganglion.endpoint, flush=True)
         await plexus.ready(neuron=reading)
         for number in itertools.count(1):
             await plexus.transmit(measure("tank-1", number))

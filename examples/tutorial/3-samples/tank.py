@@ -19,9 +19,10 @@ def measure(tank: str, number: int) -> Reading:
 
 def shake(number: int) -> np.ndarray:
     """What a vibration sensor gives every 0.1 s: a block of 1000 samples."""
+    index = np.arange(PER_BLOCK)
     samples = np.zeros(PER_BLOCK, SAMPLE)
-    samples["time_ns"] = 100_000 * np.arange((number - 1) * PER_BLOCK, number * PER_BLOCK)
-    samples["acceleration"][:, 2] = np.sin(np.arange(PER_BLOCK) * 2 * np.pi / 100)
+    samples["time_ns"] = 100_000 * ((number - 1) * PER_BLOCK + index)
+    samples["acceleration"][:, 2] = np.sin(2 * np.pi * index / 100)
     return samples
 
 
@@ -30,7 +31,7 @@ async def main() -> None:
     async with Plexus([ganglion]) as plexus:
         await plexus.adapt(reading)
         await plexus.adapt(vibration)
-        print("waiting for somebody who wants vibrations at", ganglion.endpoint, flush=True)
+        print("waiting for somebody at", ganglion.endpoint, flush=True)
         await plexus.ready(neuron=vibration)
         for number in itertools.count(1):
             await plexus.transmit(measure("tank-1", number))

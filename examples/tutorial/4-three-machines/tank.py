@@ -20,9 +20,10 @@ def measure(tank: str, number: int) -> Reading:
 
 def shake(number: int) -> np.ndarray:
     """What a vibration sensor gives every 0.1 s: a block of 1000 samples."""
+    index = np.arange(PER_BLOCK)
     samples = np.zeros(PER_BLOCK, SAMPLE)
-    samples["time_ns"] = 100_000 * np.arange((number - 1) * PER_BLOCK, number * PER_BLOCK)
-    samples["acceleration"][:, 2] = np.sin(np.arange(PER_BLOCK) * 2 * np.pi / 100)
+    samples["time_ns"] = 100_000 * ((number - 1) * PER_BLOCK + index)
+    samples["acceleration"][:, 2] = np.sin(2 * np.pi * index / 100)
     return samples
 
 
