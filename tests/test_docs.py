@@ -42,7 +42,8 @@ _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# The number is that of the first line that is shown: never the licence. In this form of an inclusion ruff sees no Python that it could format.
+# The number is that of the first line that is shown: never the licence. Other forms of an inclusion ruff takes for
+# Python, and formats.
 _LISTING = re.compile(r"--8<--\n(?P<path>examples/[^:\n]+\.py):\d+\n--8<--\n")
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 

@@ -42,7 +42,7 @@ _MARKED_FENCE = re.compile(
     r"^<!-- (?P<kind>file|prints)(?:: (?P<what>[^\n]*?))? -->\n```(?P<language>\w+)$", re.MULTILINE
 )
 # What mkdocstrings fills in: a name, and options.
-_DIRECTIVE = re.compile(r"^::: (?P<name>[\w.]+)\n(?: +\S.*\n)*", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^::: (?P<name>[\w.]+)\n(?P<options>(?: +\S.*\n)*)", re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
 # Markdown of the pages of this build, by source path, before listings are filled in.
@@ -169,7 +169,9 @@ def _plain(text: str, config: MkDocsConfig, reference: ModuleType) -> str:
         extension_configs={"pymdownx.snippets": config.mdx_configs["pymdownx.snippets"]},
     )
     text = _COMMENT.sub("", "\n".join(markdown.preprocessors["snippet"].run(text.split("\n"))))
-    return _DIRECTIVE.sub(lambda directive: reference.as_markdown(directive["name"]), text)
+    return _DIRECTIVE.sub(
+        lambda found: reference.as_markdown(found["name"], "members: []" not in found["options"]), text
+    )
 
 
 def _summary(uri: str) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 import griffe
 from griffe import Class, Docstring, Extension, Function, Module, Object
 
-SOURCE = Path(__file__).resolve().parents[2] / "src"
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src"
 
 _DEFINITION = re.compile(r"( *)(?:cdef |cpdef |async )*(class|def) (\w+)")
 
@@ -54,7 +55,7 @@ class Docstrings(Extension):
             if source.is_file():
                 for qualified, text in docstrings(source.read_text("utf-8")).items():
                     _give(module, qualified, text)
-        _set_columns(pkg)
+        _mark_up(pkg, _described())
 
 
 def _give(module: Module, qualified: str, text: str) -> None:
@@ -65,23 +66,52 @@ def _give(module: Module, qualified: str, text: str) -> None:
         found = found.members[part]
     if isinstance(found, (Class, Function)) and found.docstring is None:
         found.docstring = Docstring(text, parent=found)
+    if isinstance(found, Class) and "__new__" in found.members and "__init__" not in found.members:
+        # Where mkdocstrings looks for what a class is called with.
+        found.set_member("__init__", Function("__init__", parameters=found.members["__new__"].parameters))
 
 
-def _set_columns(found: Object) -> None:
+def _described() -> dict[str, str]:
+    """What has a place in the reference, by its own name: the path that is its anchor."""
+    pages = (ROOT / "docs/reference").glob("*.md")
+    paths = [
+        path
+        for page in pages
+        for path in re.findall(r"^::: ([\w.]+)$", page.read_text("utf-8"), re.MULTILINE)
+    ]
+    return {path.rpartition(".")[2]: path for path in paths}
+
+
+def _mark_up(found: Object, described: dict[str, str]) -> None:
+    if isinstance(found, Class):
+        # A base that is not public is there for its own bases.
+        found.bases = [
+            base
+            for each in found.bases
+            for base in (
+                found.parent[str(each)].bases if re.fullmatch(r"_[a-zA-Z]\w*", str(each)) else [each]
+            )
+        ]
     if found.docstring is not None:
-        found.docstring.value = with_columns(found.docstring.value)
+        found.docstring.value = as_prose(found.docstring.value, described)
     for member in found.members.values():
         if not member.is_alias:
-            _set_columns(member)
+            _mark_up(member, described)
 
 
-def with_columns(text: str) -> str:
-    """Paragraphs that have columns become blocks of code."""
-    paragraphs = re.split(r"\n\s*\n", text)
+def as_prose(text: str, described: dict[str, str]) -> str:
+    """As Markdown: paragraphs that have columns become blocks of code, and `see GanglionBase` a link."""
     return "\n\n".join(
-        f"```text\n{paragraph}\n```" if re.search(r"\S {3,}\S", paragraph) else paragraph
-        for paragraph in paragraphs
+        f"```text\n{paragraph}\n```"
+        if re.search(r"\S {3,}\S", paragraph)
+        else re.sub(r"\b([Ss]ee )(\w+)\b", lambda found: _linked(found, described), paragraph)
+        for paragraph in re.split(r"\n\s*\n", text)
     )
+
+
+def _linked(found: re.Match[str], described: dict[str, str]) -> str:
+    path = described.get(found[2])
+    return f"{found[1]}[{found[2]}][{path}]" if path else found[0]
 
 
 # -- for llms-full.txt -------------------------------------------------------------------------------------------
@@ -95,13 +125,13 @@ def _package() -> Module:
     return package
 
 
-def as_markdown(path: str) -> str:
-    """What the reference says of `path`, such as `plexo.Plexus`: a class with its members, a module's classes."""
+def as_markdown(path: str, members: bool = True) -> str:
+    """What the reference says of `path`, such as `plexo.Plexus`: of a class, and its members; of a module's classes."""
     found: Any = _package()[path.removeprefix("plexo.")]
     if found.is_alias:
         found = found.final_target
     if not found.is_module:
-        return _entry(found, path.rpartition(".")[0])
+        return _entry(found, path.rpartition(".")[0], members)
     classes = [each for each in found.members.values() if not each.is_alias and each.is_class]
     return "\n".join(_entry(each, path) for each in classes if _public(each))
 
@@ -110,7 +140,7 @@ def _public(found: Any) -> bool:
     return not found.name.startswith("_") and found.docstring is not None
 
 
-def _entry(found: Any, module: str) -> str:
+def _entry(found: Any, module: str, members: bool = True) -> str:
     lines = [
         f"## {found.name}",
         "",
@@ -118,12 +148,12 @@ def _entry(found: Any, module: str) -> str:
         "",
     ]
     lines += [found.docstring.value if found.docstring else "", ""]
-    for member in found.all_members.values() if found.is_class else ():
+    for member in found.all_members.values() if found.is_class and members else ():
         if _public(member) and (member.is_function or member.is_attribute):
             lines += [f"### {found.name}.{member.name}", ""]
             lines += [f"```python\n{_signature(member)}\n```", ""] if member.is_function else []
             lines += [member.docstring.value, ""]
-    return "\n".join(lines)
+    return re.sub(r"\[(\w+)\]\[[\w.]+\]", r"\1", "\n".join(lines))
 
 
 def _signature(found: Any) -> str:
