@@ -10,6 +10,8 @@ A listing is a block with a title that includes a file, an output a block behind
 from __future__ import annotations
 
 import contextlib
+import difflib
+import itertools
 import re
 import socket
 import time
@@ -36,7 +38,9 @@ JOIN_S = 20
 
 # In this form of an inclusion ruff sees no Python that it could format.
 _LISTING = re.compile(
-    r'^```python title="(?P<title>[\w.]+)"\n--8<--\n(?P<path>[^:\n]+):2\n--8<--\n```$', re.MULTILINE
+    r'^```python title="(?P<title>[\w.]+)"(?: hl_lines="(?P<marked>[\d ]+)")?\n'
+    r"--8<--\n(?P<path>[^:\n]+):2\n--8<--\n```$",
+    re.MULTILINE,
 )
 _PRINTS = re.compile(r"^<!-- prints(?:: (?P<program>[\w.]+))? -->\n```text\n(?P<text>.*?)^```$", re.M | re.S)
 _FENCE = re.compile(r"^```.+?^```$", re.MULTILINE | re.DOTALL)
@@ -45,6 +49,8 @@ _FENCE = re.compile(r"^```.+?^```$", re.MULTILINE | re.DOTALL)
 class Page(NamedTuple):
     text: str
     listings: dict[str, Path]
+    # Which of its lines stand out, counted from the second line of the file.
+    marked: dict[str, list[int]]
     # Of a program without a second one: all of it. Otherwise: how it begins.
     outputs: dict[str, str]
 
@@ -52,15 +58,17 @@ class Page(NamedTuple):
 def page(name: str) -> Page:
     text = (PAGES / f"{name}.md").read_text()
     listings: dict[str, Path] = {}
+    marked: dict[str, list[int]] = {}
     outputs: dict[str, str] = {}
     for found in sorted([*_LISTING.finditer(text), *_PRINTS.finditer(text)], key=re.Match.start):
         parts = found.groupdict()
         if "title" in parts:
             last = parts["title"]
             listings[last] = ROOT / parts["path"]
+            marked[last] = [int(number) for number in (parts["marked"] or "").split()]
         else:
             outputs[parts["program"] or last] = parts["text"]
-    return Page(text, listings, outputs)
+    return Page(text, listings, marked, outputs)
 
 
 def test_every_page_and_every_program_belongs_to_a_stage() -> None:
@@ -82,6 +90,26 @@ def test_a_page_shows_all_programs_of_its_stage(name: str) -> None:
     # Nothing is shown that no test sees.
     seen = len(this.listings) + len(this.outputs)
     assert len(_FENCE.findall(this.text)) == seen
+
+
+def new_lines(old: Path, now: Path) -> list[int]:
+    """The numbers of lines that are not blank and were not in the older file."""
+    before, after = (path.read_text().splitlines()[1:] for path in (old, now))
+    changes = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    changed = [index for kind, _, _, begin, end in changes if kind != "equal" for index in range(begin, end)]
+    return [index + 1 for index in changed if after[index].strip()]
+
+
+@pytest.mark.parametrize(("before", "now"), list(itertools.pairwise(STAGES)))
+def test_what_is_new_stands_out(before: str, now: str) -> None:
+    """New against the file of the same name; the programs of the second page come of brewery.py."""
+    this, older = page(now), page(before).listings
+    for title, path in this.listings.items():
+        if title == "alarm.py" or (now, title) == ("two-processes", "messages.py"):
+            assert this.marked[title] == []  # all of it is new, or none
+        else:
+            old = older.get(title) or older["brewery.py"]
+            assert this.marked[title] == new_lines(old, path), title
 
 
 def free_port() -> int:
