@@ -13,7 +13,7 @@ class Reading(msgspec.Struct):
     celsius: float
 
 
-reading = Neuron(Reading, "org.brewery.sake")
+reading = Neuron(Reading, "org.brewery.tutorial")
 
 
 def measure(tank: str, number: int) -> Reading:

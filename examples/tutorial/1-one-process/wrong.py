@@ -12,7 +12,7 @@ class Reading(msgspec.Struct):
     celsius: float
 
 
-reading = Neuron(Reading, "org.brewery.sake")
+reading = Neuron(Reading, "org.brewery.tutorial")
 
 
 async def main() -> None:

@@ -10,4 +10,4 @@ class Reading(msgspec.Struct):
     celsius: float
 
 
-reading = Neuron(Reading, "org.brewery.sake")
+reading = Neuron(Reading, "org.brewery.tutorial")
