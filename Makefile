@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-SOURCES := setup.py $(wildcard src/_fast/*.pyx src/plexo/_fast/*.pxd)
+SOURCES := setup.py $(wildcard src/_fast/*.pyx src/_fast/*.h src/plexo/_fast/*.pxd)
 STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help

@@ -2,6 +2,7 @@
 """Reading a socket into a block: what the receive thread does while it holds no lock."""
 
 import os
+import socket
 
 from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
 from libc.stdint cimport uint32_t
@@ -10,24 +11,22 @@ from libc.string cimport memcpy
 
 from plexo._fast.scan cimport walk
 
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int, void *, size_t, int)
-
-cdef extern from "<unistd.h>" nogil:
-    ssize_t read(int, void *, size_t)
-    ssize_t write(int, const void *, size_t)
+cdef extern from "system.h" nogil:
+    Py_ssize_t plexo_receive(int fd, void *room, size_t size)
+    Py_ssize_t plexo_read(int fd, void *room, size_t size)
+    Py_ssize_t plexo_write(int fd, const void *data, size_t size)
 
 
 cdef void read_block(Slot *slot, Block *block) noexcept nogil:
     cdef size_t have = slot.carry_size
     cdef size_t used, rest
     cdef void *grown
-    cdef ssize_t got
+    cdef Py_ssize_t got
     block.size = block.count = block.got = 0
     block.fate = OPEN
     if have:
         memcpy(block.data, slot.carry, have)
-    got = recv(slot.fd, block.data + have, BLOCK_BYTES - have, 0)
+    got = plexo_receive(slot.fd, block.data + have, BLOCK_BYTES - have)
     if got < 0 and (errno == EAGAIN or errno == EINTR):
         return
     if got > 0:
@@ -59,15 +58,15 @@ cdef void read_block(Slot *slot, Block *block) noexcept nogil:
 
 
 cdef void ring(int fd) noexcept nogil:
-    # Eight bytes, for an eventfd; a pipe takes them, too. It is full only where nobody has listened for long.
+    # Eight bytes, for an eventfd; pipes and sockets take them, too. It is full only where nobody has listened for long.
     cdef long long one = 1
-    if write(fd, &one, 8) < 0:
+    if plexo_write(fd, &one, 8) < 0:
         pass
 
 
 cdef void quiet(int fd) noexcept nogil:
     cdef long long noise[8]
-    while read(fd, noise, 64) == 64:
+    while plexo_read(fd, noise, 64) == 64:
         pass
 
 
@@ -83,6 +82,11 @@ cdef tuple open_channel():
     if hasattr(os, "eventfd"):
         both = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         return both, both
+    if os.name == "nt":
+        both = socket.socketpair()
+        for each in both:
+            each.setblocking(False)
+        return both[0].detach(), both[1].detach()
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)

@@ -14,19 +14,14 @@ from libc.stdlib cimport calloc, free
 
 cdef extern from *:
     """
-    #include <errno.h>
+    #include "system.h"
     #include <stdint.h>
     #include <stdlib.h>
     #include <string.h>
-    #ifdef _WIN32
-    #include <winsock2.h>
-    #include <ws2tcpip.h>
-    #else
-    #include <sys/socket.h>
+    #ifndef _WIN32
     #include <netinet/in.h>
     #endif
     #ifdef __linux__
-    #include <sys/uio.h>
     #include <netinet/udp.h>
     #ifndef SOL_UDP
     #define SOL_UDP 17
@@ -37,6 +32,13 @@ cdef extern from *:
     #ifndef UDP_GRO
     #define UDP_GRO 104
     #endif
+    #endif
+
+    /* WinSock counts in int. No datagram is longer. */
+    #ifdef _WIN32
+    typedef int plexo_length;
+    #else
+    typedef size_t plexo_length;
     #endif
 
     #define PLEXO_BATCH 32
@@ -103,23 +105,19 @@ cdef extern from *:
         }
     }
 
-    /* errno of the last call, in the same terms everywhere. */
+    /* errno of the last call, in the terms of POSIX for what is looked at below. */
     static int plexo_error(void) {
+        int error = plexo_socket_error();
     #ifdef _WIN32
-        int error = WSAGetLastError();
         switch (error) {
-        case WSAEWOULDBLOCK: return EAGAIN;
-        case WSAEINTR: return EINTR;
         case WSAECONNRESET: case WSAENETRESET: return ECONNREFUSED;
         case WSAEHOSTUNREACH: return EHOSTUNREACH;
         case WSAENETUNREACH: return ENETUNREACH;
         case WSAEMSGSIZE: return EMSGSIZE;
         case WSAENOBUFS: return ENOBUFS;
-        default: return error;
         }
-    #else
-        return errno == EWOULDBLOCK ? EAGAIN : errno;
     #endif
+        return error;
     }
 
     /* Brought back by a datagram that this host sent, or nothing of the kind. */
@@ -128,7 +126,7 @@ cdef extern from *:
     }
 
     #ifdef __linux__
-    static int plexo_receive(plexo_reader *reader, int fd, plexo_datagram *found) {
+    static int plexo_receive_batch(plexo_reader *reader, int fd, plexo_datagram *found) {
         int i, count;
         for (i = 0; i < reader->dirty; i++) {
             reader->headers[i].msg_hdr.msg_namelen = sizeof reader->senders[i];
@@ -161,7 +159,7 @@ cdef extern from *:
         return count;
     }
     #else
-    static int plexo_receive(plexo_reader *reader, int fd, plexo_datagram *found) {
+    static int plexo_receive_batch(plexo_reader *reader, int fd, plexo_datagram *found) {
         int count;
         for (count = 0; count < PLEXO_BATCH; count++) {
             unsigned char *room = reader->rooms + (size_t)count * PLEXO_ROOM;
@@ -189,7 +187,7 @@ cdef extern from *:
     static int plexo_fill(void *state, int fd, plexo_datagram *found) {
         int tries, count, error;
         for (tries = 0; tries < PLEXO_TRIES; tries++) {
-            count = plexo_receive((plexo_reader *)state, fd, found);
+            count = plexo_receive_batch((plexo_reader *)state, fd, found);
             if (count >= 0)
                 return count;
             error = plexo_error();
@@ -254,7 +252,7 @@ cdef extern from *:
     #endif
 
     static long plexo_send_one(int fd, const struct sockaddr_in *to, const unsigned char *data, size_t size) {
-        return (long)sendto(fd, (const char *)data, size, 0, (const struct sockaddr *)to, sizeof *to) < 0
+        return (long)sendto(fd, (const char *)data, (plexo_length)size, 0, (const struct sockaddr *)to, sizeof *to) < 0
             ? -1 : (long)size;
     }
 

@@ -24,8 +24,8 @@ from plexo._fast.link cimport NAMED_TOPIC_BYTES, READS_PER_TURN
 from plexo._fast.scan cimport Walk
 from plexo._fast.synapse cimport Synapse
 
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int, void *, size_t, int)
+cdef extern from "system.h" nogil:
+    Py_ssize_t plexo_receive(int fd, void *room, size_t size)
 
 # The thread ends as soon as it has let go of the interpreter; this is for an interpreter that has much to do.
 cdef double JOIN_S = 1.0
@@ -183,9 +183,9 @@ cdef class PumpedLink(Link):
     cdef int read_now(self) except -1:
         """Whether something came."""
         cdef uint8_t *scratch = self.hub.scratch
-        cdef ssize_t got
+        cdef Py_ssize_t got
         with nogil:
-            got = recv(self.fd, scratch, SCRATCH_BYTES, 0)
+            got = plexo_receive(self.fd, scratch, SCRATCH_BYTES)
         if got <= 0:
             if got == 0 or (errno != EAGAIN and errno != EINTR):
                 self.fate = CLOSED if got == 0 else errno

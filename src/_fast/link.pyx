@@ -35,8 +35,8 @@ from plexo.statistics import Cause
 cdef object MALFORMED = Cause.MALFORMED
 cdef object UNKNOWN_TOPIC = Cause.UNKNOWN_TOPIC
 
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int, void *, size_t, int)
+cdef extern from "system.h" nogil:
+    Py_ssize_t plexo_receive(int fd, void *room, size_t size)
 
 cdef enum:
     FIRST_BIG_BYTES = 1048576
@@ -115,7 +115,7 @@ cdef class Link(Line):
         cdef Hub hub = self.hub
         cdef uint8_t *scratch = hub.scratch
         cdef size_t have, room
-        cdef ssize_t got
+        cdef Py_ssize_t got
         cdef int turn
         for turn in range(READS_PER_TURN):
             if self.big is not None:
@@ -131,7 +131,7 @@ cdef class Link(Line):
             got = 0
             if turn > 0 or have == 0 or not self.holds_frame():
                 with nogil:
-                    got = recv(self.fd, scratch + have, room, 0)
+                    got = plexo_receive(self.fd, scratch + have, room)
                 if got < 0:
                     if errno == EAGAIN or errno == EINTR:
                         return 0
@@ -241,12 +241,12 @@ cdef class Link(Line):
     cdef int read_big(self) except -1:
         """Receive into the large frame: 1 it is complete and handled, 0 the socket is empty or closed."""
         cdef size_t room_bytes
-        cdef ssize_t got
+        cdef Py_ssize_t got
         cdef char *room
         while self.big_have < self.big_size:
             room = self.big_room(&room_bytes)
             with nogil:
-                got = recv(self.fd, room, room_bytes, 0)
+                got = plexo_receive(self.fd, room, room_bytes)
             if got < 0:
                 if errno == EAGAIN or errno == EINTR:
                     return 0

@@ -14,28 +14,19 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 from cpython.exc cimport PyErr_SetFromErrno
 from plexo._fast.envelope cimport ENVELOPE_OK, Slice, envelope_parse
 from plexo._fast.frames cimport FLAG_COMMAND, FLAG_MORE, FRAME_OK, FrameHeader, frame_parse
 from plexo._fast.wake cimport wake
 from plexo._fast.wake import finish
 
-cdef extern from "<sys/socket.h>" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    struct msghdr:
-        void *msg_name
-        unsigned int msg_namelen
-        iovec *msg_iov
-        size_t msg_iovlen
-        void *msg_control
-        size_t msg_controllen
-        int msg_flags
-    ssize_t send(int, const void *, size_t, int)
-    ssize_t sendmsg(int, const msghdr *, int)
-    int MSG_NOSIGNAL
+cdef extern from "system.h" nogil:
+    ctypedef struct plexo_piece:
+        void *data
+        size_t size
+    Py_ssize_t plexo_send(int fd, const void *data, size_t size)
+    Py_ssize_t plexo_send_pieces(int fd, const plexo_piece *pieces, size_t count)
 
 cdef enum:
     FIRST_RUN_BYTES = 2048
@@ -45,7 +36,7 @@ cdef enum:
 cdef double LOAN_LOOK_S = 0.05
 
 
-cdef Py_ssize_t sent_or_error(ssize_t sent) except? -2:
+cdef Py_ssize_t sent_or_error(Py_ssize_t sent) except? -2:
     """Bytes taken by the kernel, -1 where it takes none now; raises OSError."""
     if sent >= 0:
         return sent
@@ -118,9 +109,9 @@ cdef class Run(Chunk):
         return self.data + self.size - size
 
     cdef Py_ssize_t push_out(self, int fd) except? -2:
-        cdef ssize_t sent
+        cdef Py_ssize_t sent
         with nogil:
-            sent = send(fd, self.data + self.sent, self.size - self.sent, MSG_NOSIGNAL)
+            sent = plexo_send(fd, self.data + self.sent, self.size - self.sent)
         return sent_or_error(sent)
 
     cdef Py_ssize_t finished(self) noexcept:
@@ -179,31 +170,27 @@ cdef class Big(Chunk):
         return 0
 
     cdef Py_ssize_t push_out(self, int fd) except? -2:
-        cdef iovec parts[3]
-        cdef msghdr message
+        cdef plexo_piece parts[3]
         cdef const char *zeros = b"\0\0\0\0\0\0\0\0"
         cdef size_t head_size = <size_t>len(self.head)
         cdef size_t body_end = head_size + <size_t>self.view.len
         cdef size_t count = 0
-        cdef ssize_t sent
+        cdef Py_ssize_t sent
         if self.sent < head_size:
-            parts[count].iov_base = <void *>(<const char *>self.head + self.sent)
-            parts[count].iov_len = head_size - self.sent
+            parts[count].data = <void *>(<const char *>self.head + self.sent)
+            parts[count].size = head_size - self.sent
             count += 1
         if self.sent < body_end:
-            sent = <ssize_t>(self.sent - head_size if self.sent > head_size else 0)
-            parts[count].iov_base = <void *>(<const char *>self.view.buf + sent)
-            parts[count].iov_len = body_end - head_size - <size_t>sent
+            sent = <Py_ssize_t>(self.sent - head_size if self.sent > head_size else 0)
+            parts[count].data = <void *>(<const char *>self.view.buf + sent)
+            parts[count].size = body_end - head_size - <size_t>sent
             count += 1
         if self.padding:
-            parts[count].iov_base = <void *>zeros
-            parts[count].iov_len = self.size - (self.sent if self.sent > body_end else body_end)
+            parts[count].data = <void *>zeros
+            parts[count].size = self.size - (self.sent if self.sent > body_end else body_end)
             count += 1
-        memset(&message, 0, sizeof(message))
-        message.msg_iov = parts
-        message.msg_iovlen = count
         with nogil:
-            sent = sendmsg(fd, &message, MSG_NOSIGNAL)
+            sent = plexo_send_pieces(fd, parts, count)
         return sent_or_error(sent)
 
     cdef int census(self, bint is_pair, dict counts) except -1:

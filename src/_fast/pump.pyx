@@ -17,38 +17,24 @@ from libc.string cimport memcpy
 
 from plexo._fast.blocks cimport BLOCK_BYTES, OPEN, free_blocks, open_channel, quiet, read_block, ring
 
-cdef extern from "<pthread.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int pthread_mutex_init(pthread_mutex_t *, void *)
-    int pthread_mutex_destroy(pthread_mutex_t *)
-    int pthread_mutex_lock(pthread_mutex_t *)
-    int pthread_mutex_unlock(pthread_mutex_t *)
-    int pthread_cond_init(pthread_cond_t *, void *)
-    int pthread_cond_destroy(pthread_cond_t *)
-    int pthread_cond_wait(pthread_cond_t *, pthread_mutex_t *)
-    int pthread_cond_timedwait(pthread_cond_t *, pthread_mutex_t *, const timespec *)
-    int pthread_cond_broadcast(pthread_cond_t *)
-
-cdef extern from "<signal.h>" nogil:
-    ctypedef struct sigset_t:
+cdef extern from "system.h" nogil:
+    ctypedef struct plexo_instant:
         pass
-    int SIG_SETMASK
-    int sigfillset(sigset_t *)
-    int pthread_sigmask(int, const sigset_t *, sigset_t *)
-
-cdef extern from "<time.h>" nogil:
-    int CLOCK_REALTIME
-    int clock_gettime(int, timespec *)
-
-cdef extern from "<poll.h>" nogil:
-    short POLLIN
-    int poll(pollfd *, unsigned long, int)
-
-cdef extern from "<unistd.h>" nogil:
-    int getpid()
-    int close(int)
+    void plexo_mutex_init(plexo_mutex *)
+    void plexo_mutex_destroy(plexo_mutex *)
+    void plexo_mutex_lock(plexo_mutex *)
+    void plexo_mutex_unlock(plexo_mutex *)
+    void plexo_condition_init(plexo_condition *)
+    void plexo_condition_destroy(plexo_condition *)
+    void plexo_condition_wait(plexo_condition *, plexo_mutex *)
+    int plexo_condition_wait_until(plexo_condition *, plexo_mutex *, const plexo_instant *)
+    void plexo_condition_tell_all(plexo_condition *)
+    plexo_instant plexo_deadline(int seconds)
+    plexo_polled plexo_readable(int fd)
+    int plexo_poll(plexo_polled *, int count, int timeout_ms)
+    int plexo_process()
+    void plexo_no_signals()
+    void plexo_close(int fd)
 
 # For the documents.
 READ_BYTES = BLOCK_BYTES
@@ -65,16 +51,16 @@ cdef enum:
 cdef class Pump:
     def __cinit__(self):
         self.wake_out = self.wake_in = self.tell_out = self.tell_in = -1
-        self.process = getpid()
-        pthread_mutex_init(&self.mutex, NULL)
-        pthread_cond_init(&self.changed, NULL)
+        self.process = plexo_process()
+        plexo_mutex_init(&self.mutex)
+        plexo_condition_init(&self.changed)
         self.wake_out, self.wake_in = open_channel()
         self.tell_out, self.tell_in = open_channel()
 
     def __dealloc__(self):
         cdef int i
         self.close_channels()
-        if getpid() != self.process:
+        if plexo_process() != self.process:
             return  # the lists may be as the thread left them, half changed
         free_blocks(self.free_blocks)
         free_blocks(self.ready_first)
@@ -84,8 +70,8 @@ cdef class Pump:
         free(self.slots)
         free(self.polled)
         free(self.polled_slots)
-        pthread_cond_destroy(&self.changed)
-        pthread_mutex_destroy(&self.mutex)
+        plexo_condition_destroy(&self.changed)
+        plexo_mutex_destroy(&self.mutex)
 
     # -- the thread ----------------------------------------------------------------------------------------------
 
@@ -95,22 +81,19 @@ cdef class Pump:
             self.body()
 
     cdef void body(self) noexcept nogil:
-        cdef sigset_t signals
         cdef int count, i
-        # They are for threads that run Python.
-        sigfillset(&signals)
-        pthread_sigmask(SIG_SETMASK, &signals, NULL)
-        pthread_mutex_lock(&self.mutex)
+        plexo_no_signals()
+        plexo_mutex_lock(&self.mutex)
         self.running = True
         while not self.stopping:
             count = self.choose()
             self.polling = True
-            pthread_mutex_unlock(&self.mutex)
-            poll(self.polled, <unsigned long>count, STARVED_MS if self.starved else -1)
-            pthread_mutex_lock(&self.mutex)
+            plexo_mutex_unlock(&self.mutex)
+            plexo_poll(self.polled, count, STARVED_MS if self.starved else -1)
+            plexo_mutex_lock(&self.mutex)
             self.polling = self.starved = False
             self.rounds += 1
-            pthread_cond_broadcast(&self.changed)
+            plexo_condition_tell_all(&self.changed)
             if self.polled[0].revents:
                 quiet(self.wake_out)
                 self.woken = False
@@ -122,8 +105,8 @@ cdef class Pump:
                     self.first = self.polled_slots[i]
                     break
         self.running = False
-        pthread_cond_broadcast(&self.changed)
-        pthread_mutex_unlock(&self.mutex)
+        plexo_condition_tell_all(&self.changed)
+        plexo_mutex_unlock(&self.mutex)
 
     cdef int choose(self) noexcept nogil:
         """What to wait for."""
@@ -134,14 +117,14 @@ cdef class Pump:
         cdef bint room = self.free_blocks != NULL or (self.block_count < MAX_BLOCKS and not self.starved)
         self.short = not room
         if self.polled_room <= self.slot_count:
-            polled = realloc(self.polled, <size_t>(self.slot_count + 8) * sizeof(pollfd))
+            polled = realloc(self.polled, <size_t>(self.slot_count + 8) * sizeof(plexo_polled))
             if polled != NULL:
-                self.polled = <pollfd *>polled
+                self.polled = <plexo_polled *>polled
                 polled = realloc(self.polled_slots, <size_t>(self.slot_count + 8) * sizeof(int))
                 if polled != NULL:
                     self.polled_slots = <int *>polled
                     self.polled_room = self.slot_count + 8
-        self.polled[0] = pollfd(fd=self.wake_out, events=POLLIN, revents=0)
+        self.polled[0] = plexo_readable(self.wake_out)
         for k in range(self.slot_count):
             i = (self.first + k) % self.slot_count
             slot = self.slots[i]
@@ -150,7 +133,7 @@ cdef class Pump:
             if slot.ahead >= BLOCKS_AHEAD:
                 self.short = True
             elif room:
-                self.polled[count] = pollfd(fd=slot.fd, events=POLLIN, revents=0)
+                self.polled[count] = plexo_readable(slot.fd)
                 self.polled_slots[count] = i
                 count += 1
         return count
@@ -175,9 +158,9 @@ cdef class Pump:
         block.slot = index
         block.next = NULL
         slot.busy = True
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
         read_block(slot, block)
-        pthread_mutex_lock(&self.mutex)
+        plexo_mutex_lock(&self.mutex)
         slot.busy = False
         slot.held += block.got
         slot.ended = block.fate != OPEN
@@ -194,7 +177,7 @@ cdef class Pump:
             block.next = self.free_blocks
             self.free_blocks = block
             self.free_count += 1
-        pthread_cond_broadcast(&self.changed)
+        plexo_condition_tell_all(&self.changed)
         if tell:
             ring(self.tell_in)
         return True
@@ -224,14 +207,14 @@ cdef class Pump:
             slot = <Slot *>calloc(1, sizeof(Slot))
             if slot == NULL:
                 raise MemoryError("no memory for a slot")
-            pthread_mutex_lock(&self.mutex)
+            plexo_mutex_lock(&self.mutex)
             grown = realloc(self.slots, <size_t>(self.slot_count + 1) * sizeof(Slot *))
             if grown != NULL:
                 self.slots = <Slot **>grown
                 index = self.slot_count
                 self.slots[index] = slot
                 self.slot_count += 1
-            pthread_mutex_unlock(&self.mutex)
+            plexo_mutex_unlock(&self.mutex)
             if grown == NULL:
                 free(slot)
                 raise MemoryError("no memory for a slot")
@@ -247,13 +230,13 @@ cdef class Pump:
             memcpy(slot.carry, carry, size)
         slot.carry_size = size
         slot.walk = start[0]
-        pthread_mutex_lock(&self.mutex)
+        plexo_mutex_lock(&self.mutex)
         slot.fd = fd
         slot.held = size
         slot.ended = False
         slot.used = slot.eligible = True
         self.wake()
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
         return index
 
     cdef Block *hold(self, int index, bint out_of_poll) noexcept:
@@ -264,18 +247,18 @@ cdef class Pump:
         cdef Block *block
         cdef Block *before = NULL
         cdef uint64_t round
-        pthread_mutex_lock(&self.mutex)
+        plexo_mutex_lock(&self.mutex)
         slot = self.slots[index]
         slot.eligible = False
         if slot.busy or (out_of_poll and self.polling):
             with nogil:
                 while slot.busy:
-                    pthread_cond_wait(&self.changed, &self.mutex)
+                    plexo_condition_wait(&self.changed, &self.mutex)
                 if out_of_poll and self.polling and self.running:
                     round = self.rounds
                     self.wake()
                     while self.rounds == round and self.running:
-                        pthread_cond_wait(&self.changed, &self.mutex)
+                        plexo_condition_wait(&self.changed, &self.mutex)
         place = &self.ready_first
         while place[0] != NULL:
             block = place[0]
@@ -288,14 +271,14 @@ cdef class Pump:
                 before = block
                 place = &block.next
         self.ready_last = before
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
         return found
 
     cdef void release(self, int index) noexcept:
         cdef Slot *slot = self.slots[index]
-        pthread_mutex_lock(&self.mutex)
+        plexo_mutex_lock(&self.mutex)
         slot.used = False
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
         free(slot.carry)
         slot.carry = NULL
         slot.carry_size = slot.carry_capacity = 0
@@ -305,7 +288,7 @@ cdef class Pump:
         cdef Block *block
         if self.forsaken:
             return NULL
-        pthread_mutex_lock(&self.mutex)
+        plexo_mutex_lock(&self.mutex)
         block = self.ready_first
         if block == NULL:
             quiet(self.tell_out)
@@ -315,14 +298,14 @@ cdef class Pump:
             if block.next == NULL:
                 self.ready_last = NULL
             self.slots[block.slot].held -= block.size
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
         return block
 
     cdef void give_back(self, Block *block) noexcept:
         cdef Slot *slot = self.slots[block.slot]
         if self.forsaken:
             return
-        pthread_mutex_lock(&self.mutex)
+        plexo_mutex_lock(&self.mutex)
         slot.ahead -= 1
         block.next = self.free_blocks
         self.free_blocks = block
@@ -330,41 +313,39 @@ cdef class Pump:
         # Not for every single block: waking a thread costs as much as reading one.
         if self.short and (2 * slot.ahead <= BLOCKS_AHEAD or 4 * self.free_count >= MAX_BLOCKS):
             self.wake()
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
 
     cdef uint64_t held(self, int index) noexcept:
         """Bytes that were read and not taken."""
         cdef uint64_t held
-        pthread_mutex_lock(&self.mutex)
+        plexo_mutex_lock(&self.mutex)
         held = self.slots[index].held
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
         return held
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     def stop(self):
         """End the thread, and wait for its last read. May be repeated. Blocks and carries stay to be taken."""
-        cdef timespec until
-        clock_gettime(CLOCK_REALTIME, &until)
-        until.tv_sec += STOP_S
-        pthread_mutex_lock(&self.mutex)
+        cdef plexo_instant until = plexo_deadline(STOP_S)
+        plexo_mutex_lock(&self.mutex)
         self.stopping = True
         self.wake()
         with nogil:
-            while self.running and pthread_cond_timedwait(&self.changed, &self.mutex, &until) == 0:
+            while self.running and plexo_condition_wait_until(&self.changed, &self.mutex, &until) == 0:
                 pass
-        pthread_mutex_unlock(&self.mutex)
+        plexo_mutex_unlock(&self.mutex)
 
     cdef void close_channels(self) noexcept:
         """After `stop`, or in a forked child."""
         if self.wake_in != self.wake_out:
-            close(self.wake_in)
+            plexo_close(self.wake_in)
         if self.tell_in != self.tell_out:
-            close(self.tell_in)
+            plexo_close(self.tell_in)
         if self.wake_out >= 0:
-            close(self.wake_out)
+            plexo_close(self.wake_out)
         if self.tell_out >= 0:
-            close(self.tell_out)
+            plexo_close(self.tell_out)
         self.wake_out = self.wake_in = self.tell_out = self.tell_in = -1
 
     cdef void forsake(self) noexcept:

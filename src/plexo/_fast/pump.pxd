@@ -3,16 +3,12 @@ from libc.stdint cimport uint8_t, uint64_t
 from plexo._fast.blocks cimport Block, Slot
 from plexo._fast.scan cimport Walk
 
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
+cdef extern from "system.h" nogil:
+    ctypedef struct plexo_mutex:
         pass
-    ctypedef struct pthread_cond_t:
+    ctypedef struct plexo_condition:
         pass
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
+    ctypedef struct plexo_polled:
         short revents
 
 cdef enum:
@@ -23,8 +19,8 @@ cdef enum:
 
 
 cdef class Pump:
-    cdef pthread_mutex_t mutex
-    cdef pthread_cond_t changed
+    cdef plexo_mutex mutex
+    cdef plexo_condition changed
     # Towards the thread, towards the loop: where to read and where to write.
     cdef int wake_out, wake_in, tell_out, tell_in
     cdef int process
@@ -44,7 +40,7 @@ cdef class Pump:
     cdef Block *ready_first
     cdef Block *ready_last
     # The thread's own.
-    cdef pollfd *polled
+    cdef plexo_polled *polled
     cdef int *polled_slots
     cdef int polled_room
     cdef int first
