@@ -274,6 +274,7 @@ def test_multicast() -> None:
 
 
 def test_sensors() -> None:
+    pytest.importorskip("pty")
     with (
         Example("sensors.py", "imitate") as imitated,
         Example("sensors.py", "probe", imitated.line(), 0) as probe,
