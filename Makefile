@@ -29,7 +29,7 @@ help: ## what there is
 demo: $(VENV)/compiled $(VENV)/with-demo ## this machine's sensors, sent from one process to another, for SECONDS=10
 	@exec $(PY) -m plexo demo --seconds $(SECONDS) --transport $(TRANSPORT)
 
-test: lint types unit docs bench-briefly instructions soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
+test: lint types docs unit bench-briefly instructions soak-briefly fuzz-briefly packaging ## everything that .ci/run checks
 	$(STEP) 'all passed'
 
 lint: $(VENV)/with-lint ## style and format
@@ -51,10 +51,10 @@ unit: $(VENV)/compiled $(VENV)/with-test ## pytest
 	$(STEP) 'pytest'
 	@$(PY) -m pytest -q --benchmark-disable $(TESTS)
 
-# Nothing of the package is imported, so nothing has to be compiled.
+# Nothing of the package is imported, so nothing has to be compiled. Not --quiet: that would hide warnings from --strict.
 docs: $(VENV)/with-docs ## the documentation, into build/site; every warning is an error
 	$(STEP) 'documentation'
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@$(PY) tests/docs/check_site.py
 
 rust: $(VENV)/compiled $(VENV)/with-test ## the Rust program of docs/rust-peer.md, built by cargo, against the Python one

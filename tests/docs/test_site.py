@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check of the built site finds what it is for. That check itself is part of `make docs`."""
+"""`make docs` fails where it should: mkdocs at links that lead nowhere, the check of what was built at the rest."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.docs.check_site import faults, public_names
+from tests.docs.check_site import ROOT, faults, public_names
 
 LINE = "- [Queues](queues.md): Every queue has an end.\n"
 
@@ -64,3 +70,55 @@ def test_a_fault_is_found(site: Path, file: str, what: str, instead: str, fault:
     (site / file).write_text(before.replace(what, instead))
     found = list(faults(site))
     assert any(fault in each for each in found), found
+
+
+# What is written into a page, and what of it mkdocs must name.
+BROKEN = {
+    "docs/queues.md": {
+        "[a](no-page.md)": "no-page.md",
+        "[a](ganglia.md#no-heading)": "#no-heading",
+        "[a](../examples/no_example.py)": "#no_example",
+        "[a](/no-root.md)": "/no-root.md",
+    },
+    "README.md": {"[a](docs/no-page-of-the-readme.md)": "no-page-of-the-readme.md"},
+    "SECURITY.md": {"[a](docs/ganglia.md#no-heading-of-security)": "#no-heading-of-security"},
+    "docs/not-in-nav.md": {"# A page": "not-in-nav.md"},
+}
+
+
+@pytest.mark.time_limit(90)
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs mkdocs: make docs")
+def test_broken_links_are_errors(tmp_path: Path) -> None:
+    """With the command of the Makefile, on a copy."""
+    command = re.search(r"/(mkdocs build .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert command is not None
+    for name in ("docs", "examples", "bench", "src/plexo", "src/_fast"):
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", "target")
+        )
+    for path in (
+        *ROOT.glob("*.md"),
+        ROOT / "mkdocs.yml",
+        ROOT / "pyproject.toml",
+        ROOT / "LICENSE",
+        ROOT / "Makefile",
+    ):
+        shutil.copy(path, tmp_path)
+    for name in ("tests", ".ci"):  # links lead there
+        (tmp_path / name).symlink_to(ROOT / name)
+    for page, texts in BROKEN.items():
+        with (tmp_path / page).open("a") as file:
+            file.write("".join(f"\n\n{text}\n" for text in texts))
+    done = subprocess.run(
+        [sys.executable, "-m", *command[1].split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=80,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode != 0
+    expected = [part for texts in BROKEN.values() for part in texts.values()]
+    for part in expected:
+        assert part in done.stderr
+    assert len(re.findall("^WARNING", done.stderr, re.MULTILINE)) == len(expected), done.stderr
