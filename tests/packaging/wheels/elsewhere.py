@@ -124,7 +124,7 @@ def compile_for(target: str, sources: list[Path], folder: Path) -> list[str]:
             output = folder / f"{source.stem}.pyd"
             what = ["-O1", "-shared", "-o", str(output), str(source), str(library), "-lws2_32"]
         else:
-            what = ["-fsyntax-only", str(source)]
+            what = ["-O0", "-c", "-o", str(folder / f"{source.stem}.o"), str(source)]
         done = subprocess.run(
             [*compiler, *common, *what], capture_output=True, text=True, timeout=TIMEOUT_S, cwd=folder
         )
