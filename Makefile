@@ -19,7 +19,7 @@ STEP := @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit docs rust packaging sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
+.PHONY: help demo test lint types unit docs rust packaging wheels sim soak soak-briefly fuzz fuzz-briefly bench bench-briefly instructions build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -36,6 +36,9 @@ lint: $(VENV)/with-lint ## style and format
 	$(STEP) 'ruff'
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --quiet --check . || { echo 'not formatted: run make format'; exit 1; }
+	$(STEP) 'workflows'
+	@$(VENV)/bin/zizmor --quiet --offline --persona=pedantic .github/workflows
+	@if command -v actionlint >/dev/null; then actionlint; else echo 'actionlint is not installed: left out'; fi
 
 format: $(VENV)/with-lint ## let the formatter rewrite the tree
 	@$(VENV)/bin/ruff format .
@@ -61,12 +64,17 @@ rust: $(VENV)/compiled $(VENV)/with-test ## the Rust program of docs/rust-peer.m
 	@PLEXO_RUST_PEER=1 $(PY) -m pytest -q tests/docs/test_rust_peer.py
 
 SEEDS ?= 20000
-sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of groups under faults, for SEEDS=20000 scenarios
-	@exec $(PY) -m tests.paxos.sim --seeds $(SEEDS)
+FIRST ?= 0
+sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of groups under faults, for SEEDS=20000 scenarios from FIRST=0 on
+	@exec $(PY) -m tests.paxos.sim --seeds $(SEEDS) --first $(FIRST)
 
 packaging: $(VENV)/with-build ## sdist, wheel from it, an empty environment, a smoke test
 	$(STEP) 'packaging'
 	@$(PY) tests/packaging/check.py
+
+wheels: $(VENV)/compiled $(VENV)/with-wheels ## every wheel that can be proved on this machine (an hour; as root)
+	$(STEP) 'wheels'
+	@$(PY) -m tests.packaging.wheels
 
 SOAK ?=
 soak: $(VENV)/compiled $(VENV)/with-test ## two processes, restarted at random, for MINUTES=30: memory, descriptors, books

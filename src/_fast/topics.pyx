@@ -110,7 +110,7 @@ cdef class TopicTable:
         cdef TopicEntry *entry
         if PyList_GET_SIZE(<PyObject *>self._items) != 2 * <Py_ssize_t>self._count:
             return NONE
-        for distance in range(self._probe_limit + 1):
+        for distance in range(self._probe_limit + <uint32_t>1):
             number = self._slots[slot]
             if number == NONE:
                 return NONE

@@ -78,7 +78,7 @@ cdef class Vigil:
             self.until = 0
             self.willing = False
             self.quick = 0
-            self.needed = min(4 * self.needed, _most_needed)
+            self.needed = min(<unsigned int>4 * self.needed, _most_needed)
 
     cdef int end(self) except -1:
         """Its loop is left."""

@@ -137,6 +137,11 @@ class UsedAfterFork(PlexoError, RuntimeError):
     """An object with sockets was made before `os.fork` and used in the child; only the parent may use it."""
 
 
+class EventLoopNotSupported(PlexoError, RuntimeError):
+    """The running event loop cannot watch sockets (`add_reader`), as asyncio's default on Windows. Run another there:
+    `asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop)`."""
+
+
 class AckNotSupported(PlexoError, RuntimeError):
     """An acknowledgement or an answer was asked for where there is none: the transport is no pair, or the peer is a
     program that does not announce the extension (pyzmq, plexo 1.0). Nothing was sent."""

@@ -16,6 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = Path(__file__).with_name("smoke.py")
 
+# People get it on an SD card, over a slow line.
+MAX_WHEEL_BYTES = 1_500_000
+
 # Without the checkout's own path, and without what the caller's environment adds.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
@@ -41,9 +44,13 @@ def expect(condition: bool, what: str) -> None:
 def check_sdist(path: Path) -> None:
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for source in (*ROOT.glob("src/_fast/*.pyx"), *ROOT.glob("src/plexo/**/*.p*")):
+    for source in (
+        *ROOT.glob("src/_fast/*.pyx"),
+        *ROOT.glob("src/_fast/*.h"),
+        *ROOT.glob("src/plexo/**/*.p*"),
+    ):
         name = source.relative_to(ROOT).as_posix()
-        if source.suffix in (".py", ".pyi", ".pxd", ".pyx") or source.name == "py.typed":
+        if source.suffix in (".py", ".pyi", ".pxd", ".pyx", ".h") or source.name == "py.typed":
             expect(name in names, f"{name} is missing in the sdist")
     for name in ("LICENSE", "README.md", "pyproject.toml", "setup.py"):
         expect(name in names, f"{name} is missing in the sdist")
@@ -66,10 +73,14 @@ def check_wheel(path: Path) -> None:
         expect(f"plexo/_fast/{source.stem}.pyi" in names, f"the wheel has no types for {source.name}")
     expect("plexo/py.typed" in names, "the wheel has no py.typed")
     strange = sorted(
-        name for name in names if name.endswith((".c", ".pyx")) or not name.startswith(("plexo/", "pyplexo-"))
+        name
+        for name in names
+        if name.endswith((".c", ".h", ".pyx")) or not name.startswith(("plexo/", "pyplexo-"))
     )
     expect(not strange, f"the wheel has what it should not: {strange}")
-    print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {len(names)} files")
+    size = path.stat().st_size
+    print(f"{path.name}: {size / 1e6:.2f} MB of at most {MAX_WHEEL_BYTES / 1e6:.2f}, {len(names)} files")
+    expect(size <= MAX_WHEEL_BYTES, f"the wheel has {size} bytes, expected at most {MAX_WHEEL_BYTES}")
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ PUBLIC = {
     "DeadLetter",
     "DecodeError",
     "EncodeError",
+    "EventLoopNotSupported",
     "Failure",
     "GanglionInproc",
     "GanglionPlexoMulticast",

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 
 from plexo._fast.turns import Turns
+from plexo.exceptions import EventLoopNotSupported
 from plexo.ganglion.events import Watchers
 from plexo.ganglion.external import GanglionExternalBase
 
@@ -34,6 +35,13 @@ class GanglionServed(GanglionExternalBase):
         self._require_open()
         if loop is None:
             raise RuntimeError(f"{self!r} needs a running event loop; this call was made outside of one")
+        # Not called for trying: what it has to watch may have no socket yet.
+        if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
+            raise EventLoopNotSupported(
+                f"{self!r} needs an event loop with add_reader; {type(loop).__name__} has none. On Windows, where that is "
+                "asyncio's default: asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop), or before Python 3.12 "
+                "asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())"
+            )
         before = self.hub.loop
         if before is not None and before.is_running():
             raise RuntimeError(f"{self!r} is served by another event loop, which is still running")

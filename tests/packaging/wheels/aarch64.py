@@ -34,6 +34,9 @@ RUNNING = ("python3", "python3-venv", "libstdc++6", "iproute2")
 
 TESTS_TIMEOUT_S = 3000
 
+# Scenarios of the allocation: a hundredth of what runs on the machine itself, as only the arithmetic is in question.
+SIM_SEEDS = 200
+
 FIRST_PAGE = "examples/tutorial/1-one-process/brewery.py"
 
 
@@ -114,13 +117,19 @@ class Machine:
                 raise RuntimeError(f"{self.root} has a compiler: {compiler}")
         self.work = work
         self.binds = {work: "/mnt/work"}
+        # Debian's numpy finds its libraries by an alternative, which a script would have chosen.
+        libraries = f"/usr/lib/{proof.target.gnu}"
+        self.environment = {
+            "LD_LIBRARY_PATH": f"{libraries}/blas:{libraries}/lapack",
+            "PLEXO_SIM_SEEDS": str(SIM_SEEDS),
+        }
         shutil.rmtree(work / "env", ignore_errors=True)
         # Without pip's own installation, which takes a minute and a half under emulation: it runs from its wheel.
         systems = ["--system-site-packages"] if proof.target in DEBIAN_TESTS else []
         self.run("python3", "-m", "venv", "--without-pip", *systems, "/mnt/work/env")
 
     def run(self, *words: str, cwd: str = "/tmp", **options: object) -> subprocess.CompletedProcess[str]:
-        return roots.enter(self.root, words, self.binds, cwd=cwd, **options)  # type: ignore[arg-type]
+        return roots.enter(self.root, words, self.binds, cwd=cwd, env=self.environment, **options)  # type: ignore[arg-type]
 
     def install(self, *what: str) -> None:
         """From the wheelhouse and nothing else, by the machine's own Python."""

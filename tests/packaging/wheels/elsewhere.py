@@ -62,7 +62,15 @@ typedef __int64 Py_ssize_t;
 #define PLATLIBDIR "lib"
 """
 # What differs where a pointer has 32 bits, in a pyconfig.h of this machine.
-BITS_32 = {"LONG": 4, "VOID_P": 4, "SIZE_T": 4, "UINTPTR_T": 4, "PTHREAD_T": 4, "PTHREAD_KEY_T": 4, "LONG_DOUBLE": 8}
+BITS_32 = {
+    "LONG": 4,
+    "VOID_P": 4,
+    "SIZE_T": 4,
+    "UINTPTR_T": 4,
+    "PTHREAD_T": 4,
+    "PTHREAD_KEY_T": 4,
+    "LONG_DOUBLE": 8,
+}
 
 
 def zig() -> list[str] | None:
@@ -124,7 +132,7 @@ def compile_for(target: str, sources: list[Path], folder: Path) -> list[str]:
             output = folder / f"{source.stem}.pyd"
             what = ["-O1", "-shared", "-o", str(output), str(source), str(library), "-lws2_32"]
         else:
-            what = ["-fsyntax-only", str(source)]
+            what = ["-O0", "-c", "-o", str(folder / f"{source.stem}.o"), str(source)]
         done = subprocess.run(
             [*compiler, *common, *what], capture_output=True, text=True, timeout=TIMEOUT_S, cwd=folder
         )
@@ -147,7 +155,9 @@ def main(targets: list[str]) -> int:
             said = compile_for(target, sources, Path(name))
         failed |= bool(said)
         how = "compile and link" if target == WINDOWS else "compile"
-        print(f"elsewhere: {len(sources) - len(said)} of {len(sources)} modules {how} for {target}", flush=True)
+        print(
+            f"elsewhere: {len(sources) - len(said)} of {len(sources)} modules {how} for {target}", flush=True
+        )
         for text in said[:5]:
             print(text)
     return 1 if failed else 0
