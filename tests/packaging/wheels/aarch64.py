@@ -123,6 +123,7 @@ class Machine:
             "LD_LIBRARY_PATH": f"{libraries}/blas:{libraries}/lapack",
             "PLEXO_SIM_SEEDS": str(SIM_SEEDS),
         }
+        work.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(work / "env", ignore_errors=True)
         # Without pip's own installation, which takes a minute and a half under emulation: it runs from its wheel.
         systems = ["--system-site-packages"] if proof.target in DEBIAN_TESTS else []
@@ -220,6 +221,7 @@ def prove(proof: Proof, sdist: Path, tests: Sequence[str] | None = None, cache: 
             done = machine.run(
                 python,
                 *("-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider", "--durations=20"),
+                *("-o", f"faulthandler_timeout={TESTS_TIMEOUT_S}"),
                 *(f"--deselect={test}" for test in DESELECTED),
                 *wanted,
                 cwd=checkout,
@@ -241,7 +243,7 @@ def prove(proof: Proof, sdist: Path, tests: Sequence[str] | None = None, cache: 
 SUMMARY = r"(\d+) (passed|failed|errors?|skipped|deselected|xfailed)"
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -250,7 +252,7 @@ def main() -> int:
     )
     parser.add_argument("--only", help=f"of {','.join(proof.name for proof in PROOFS)}")
     parser.add_argument("--tests", help="folders and files of tests, instead of each wheel's own")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     known = {proof.name: proof for proof in PROOFS}
     names = options.only.split(",") if options.only else list(known)
     if unknown := set(names) - set(known):
