@@ -35,8 +35,11 @@ if os.name == "posix":
         compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
         link_args += [f"-fsanitize={SANITIZE}"]
     elif not DEBUG:
-        # Nobody links against a module: no names but those that Python looks up. A tenth of the wheel.
+        # Nobody links against a module, and nothing is thrown through it: no names but those that Python looks up, and
+        # no tables for unwinding. A sixth of the wheel.
         compile_args += ["-fvisibility=hidden"]
+        if sys.platform == "linux":
+            compile_args += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"]
         link_args += ["-Wl,-x" if sys.platform == "darwin" else "-Wl,--strip-all"]
 else:
     compile_args += ["/Od", "/Zi"] if DEBUG else ["/O2"]
@@ -47,10 +50,7 @@ else:
 
 # The parsers' loops, which gain a sixth by -O3. The others gain at most 2 % of it, for a tenth of the wheel.
 LOOPS = {"deframer", "reception", "scan", "pgm"}
-if os.name == "posix" and not DEBUG and not SANITIZE:
-    loop_args = [*compile_args, "-O3"]
-else:
-    loop_args = compile_args
+loop_args = [*compile_args, "-O3"] if "-O2" in compile_args else compile_args
 
 macros: list[tuple[str, str | None]] = []
 if DEBUG:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the workflows call exists, and what they may do is as little as was meant. zizmor, in `make lint`, knows more."""
+"""What the workflows call exists, and they may do as little as was meant. zizmor, in `make lint`, knows more."""
 
 import re
 from pathlib import Path

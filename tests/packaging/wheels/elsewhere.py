@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do the compiled modules compile for systems that are not here? With warnings as errors, by `zig cc`, which has their headers.
+"""Do the compiled modules compile for systems that are not here? Warnings are errors; `zig cc` has the headers.
 
-For Windows they are linked, too, against a library of the names that this Python has: what else is missing would be WinSock's
-or the C library's. Nothing of it is run. Microsoft's compiler is not asked: that is for continuous integration.
+For Windows they are linked, too, against a library of the names that this Python has: what else is missing would be
+WinSock's or the C library's. Nothing of it is run. Microsoft's compiler is not asked: that is for continuous
+integration.
 
     python tests/packaging/wheels/elsewhere.py [TARGET ...]
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the sdist enough to build from, where there is no network? In a network namespace without interfaces, with the build's
+"""Is the sdist enough to build from, without a network? In a network namespace without interfaces, with the build's
 requirements from a folder. Argument: the sdist. Needs root."""
 
 import os
@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILD_TIMEOUT_S = 900
@@ -30,8 +31,10 @@ def main(sdist: Path) -> int:
         if "Network is unreachable" not in lonely.stderr:
             sys.exit(f"offline: the namespace has a network: {lonely.stderr}")
         built = subprocess.run(
-            [*alone, *pip, "wheel", "--no-index", "--find-links", scratch / "wheelhouse", "--no-deps"]
-            + ["--no-cache-dir", "--wheel-dir", scratch / "dist", sdist],
+            [
+                *(*alone, *pip, "wheel", "--no-index", "--find-links", scratch / "wheelhouse", "--no-deps"),
+                *("--no-cache-dir", "--wheel-dir", scratch / "dist", sdist),
+            ],
             cwd=scratch,
             timeout=BUILD_TIMEOUT_S,
         )

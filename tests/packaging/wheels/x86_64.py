@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""x86_64 wheels: for every Python that is here, and for those of newer Debian suites, built and proved in roots of theirs.
+"""x86_64 wheels: for every Python that is here, and for those of newer Debian suites, in roots of theirs.
 
     python -m tests.packaging.wheels.x86_64 [--sdist FILE] [--only 3.11,trixie,...] [--tests tests/unit,...]
 
-Each wheel is built from the sdist, repaired by auditwheel, looked at by twine, installed in an empty environment in which no
-compiler can be found, and there the tests run against it, in a folder without the package's sources.
+Each wheel is built from the sdist, repaired by auditwheel, looked at by twine, installed in an empty environment in
+which no compiler can be found, and there the tests run against it.
 
-Not proved here: musllinux. There is no musl Python to run it in; that the modules compile for musl is seen by elsewhere.py.
+Not proved here: musllinux. There is no musl Python to run it in; that the modules compile for musl is seen by
+elsewhere.py.
 """
 
 import argparse
