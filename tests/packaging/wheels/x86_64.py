@@ -219,10 +219,10 @@ def prove_in_root(suite: str, sdist: Path, tests: Sequence[str]) -> aarch64.Resu
         machine.install("--group", f"{checkout}/pyproject.toml:test")
         log = work / "tests.log"
         machine.run(
+            *("env", *(f"{variable}={value}" for variable, value in ENVIRONMENT.items())),
             *(python, "-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider", *tests),
             cwd=checkout,
             check=False,
-            env=ENVIRONMENT,
             log=log,
             timeout_s=TESTS_TIMEOUT_S,
         )
