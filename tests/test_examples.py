@@ -7,23 +7,17 @@ serve until they are interrupted get the SIGINT that Ctrl-C sends, and must end 
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 
+from tests.program import END_S, TIMEOUT_S, Program, python
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-TIMEOUT_S = 30
-# How many seconds a program may take to end after Ctrl-C; closing may linger for half a second.
-END_S = 10
 
 PORT = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
 
@@ -35,61 +29,15 @@ def free_udp_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Example:
-    """One running example; its end is waited for, and what is left of it killed, on leaving `with`."""
+class Example(Program):
+    """One running example."""
 
     def __init__(self, name: str, *arguments: object) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        # Reading a line may block; the watchdog ends that, and every other kind of waiting.
-        self._watchdog = threading.Timer(TIMEOUT_S, self.process.kill)
-        self._watchdog.start()
-
-    def __enter__(self) -> Example:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self._watchdog.cancel()
-
-    def line(self) -> str:
-        """The next line it prints."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            pytest.fail(f"ended or hung instead of printing a line: {self.process.communicate()[1]}")
-        return line.rstrip("\n")
+        super().__init__(python(EXAMPLES / name, *arguments), PYTHONUNBUFFERED="1")
 
     def ports(self) -> list[int]:
         """The ports named in the next line."""
         return [int(port) for port in PORT.findall(self.line())]
-
-    def output(self, expected_errors: str = "") -> str:
-        """The rest of what it prints, when it has ended by itself without an error."""
-        output, errors = self.process.communicate(timeout=TIMEOUT_S)
-        assert self.process.returncode == 0, errors
-        if expected_errors:
-            assert re.search(expected_errors, errors), errors
-        else:
-            assert errors == ""
-        return output
-
-    def interrupt(self) -> str:
-        """Ctrl-C: it must end soon, with nothing on stderr."""
-        self.process.send_signal(signal.SIGINT)
-        output, errors = self.process.communicate(timeout=END_S)
-        assert errors == ""
-        assert self.process.returncode == 0
-        return output
 
 
 def test_inproc() -> None:

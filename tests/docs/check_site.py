@@ -107,11 +107,11 @@ def _faults_of_llms_txt(site: Path, pages: set[str]) -> Iterator[str]:
 
 
 def main() -> None:
+    if not (SITE / "index.html").is_file():
+        sys.exit(f"{SITE}: there is no site; run make docs")
     found = list(faults(SITE))
     if found:
         sys.exit("\n".join(found))
-    if not (SITE / "index.html").is_file():
-        sys.exit(f"{SITE}: there is no site; run make docs")
 
 
 if __name__ == "__main__":

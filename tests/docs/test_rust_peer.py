@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from plexo import Cause, GanglionZmqTcpPubSub, JsonCodec, Neuron, Plexus
-from tests.docs.program import Program, python
+from tests.program import Program, python
 from tests.support import run, within
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def test_both_ways(tank: str, tmp_path: Path) -> None:
             assert without_numbers(lines) == without_numbers(said(name))
             first, second = (int(re.findall(r"#(\d+)", line)[0]) for line in lines)
             assert second == first + 1
-        assert brewery.interrupt() == ""
+        brewery.interrupt()
 
 
 @pytest.mark.time_limit(BUILD_S)
