@@ -198,7 +198,7 @@ cdef class Groups:
             for i in range(count):
                 each = &self.reader.datagrams[i]
                 at = 0
-                while at < each.size or each.size == 0:
+                while True:
                     size = each.size - at
                     if each.segment and each.segment < size:
                         size = each.segment
@@ -208,9 +208,9 @@ cdef class Groups:
                         self.datagram(each.data + at, size, each.host, source.group, closing, now)
                     if source.loop is None and not closing:
                         return 0
-                    if each.size == 0:
-                        break
                     at += size
+                    if at >= each.size:
+                        break
         return 0
 
     cdef int datagram(self, const uint8_t *data, size_t size, uint32_t host, uint32_t group, bint closing,
