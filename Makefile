@@ -70,7 +70,7 @@ sim: $(VENV)/compiled $(VENV)/with-test ## the allocation of groups under faults
 
 packaging: $(VENV)/with-build ## sdist, wheel from it, an empty environment, a smoke test
 	$(STEP) 'packaging'
-	@$(PY) tests/packaging/check.py
+	@$(PY) -m tests.packaging.check
 
 wheels: $(VENV)/compiled $(VENV)/with-wheels ## every wheel that can be proved on this machine (an hour; as root)
 	$(STEP) 'wheels'

@@ -2,6 +2,8 @@
 """Build the sdist, a wheel from the sdist alone, install that into an empty environment, and use it from elsewhere.
 
 Run by `make packaging`; needs `build` and, in the new environment, the run-time dependencies only.
+
+    python -m tests.packaging.check [WHEEL ...]    of these, only what is in them and how large they are
 """
 
 import os
@@ -11,6 +13,7 @@ import tarfile
 import tempfile
 import venv
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +70,9 @@ def check_wheel(path: Path) -> None:
         names = set(archive.namelist())
     for source in ROOT.glob("src/_fast/*.pyx"):
         built = [
-            name for name in names if name.startswith(f"plexo/_fast/{source.stem}.") and name.endswith(".so")
+            name
+            for name in names
+            if name.startswith(f"plexo/_fast/{source.stem}.") and name.endswith((".so", ".pyd"))
         ]
         expect(len(built) == 1, f"the wheel has {built} for {source.name}")
         expect(f"plexo/_fast/{source.stem}.pyi" in names, f"the wheel has no types for {source.name}")
@@ -83,7 +88,14 @@ def check_wheel(path: Path) -> None:
     expect(size <= MAX_WHEEL_BYTES, f"the wheel has {size} bytes, expected at most {MAX_WHEEL_BYTES}")
 
 
-def main() -> None:
+def main(wheels: Sequence[str]) -> None:
+    for given in wheels:
+        check_wheel(Path(given))
+    if not wheels:
+        check_all()
+
+
+def check_all() -> None:
     with tempfile.TemporaryDirectory(prefix="plexo-packaging-") as name:
         scratch = Path(name)
         dist = scratch / "dist"
@@ -113,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from tests.packaging.wheels import aarch64
+from tests.packaging.wheels.proving import CACHE, CHECKOUT, make_sdist
 
 # In this order: what is soon over, and finds most, comes first.
 STEPS = (
@@ -13,18 +13,18 @@ STEPS = (
     ("the sdist, without a network", ("tests/packaging/wheels/offline.py", "{sdist}")),
     ("other systems, compiled only", ("tests/packaging/wheels/elsewhere.py",)),
     ("x86_64", ("-m", "tests.packaging.wheels.x86_64", "--sdist", "{sdist}")),
-    ("ARM", ("-m", "tests.packaging.wheels.aarch64", "--sdist", "{sdist}")),
+    ("ARM", ("-m", "tests.packaging.wheels.arm", "--sdist", "{sdist}")),
 )
 
 
 def main() -> int:
-    sdist = aarch64.make_sdist(aarch64.CACHE / "sdist")
+    sdist = make_sdist(CACHE / "sdist")
     failed = []
     for what, words in STEPS:
         print(f"\n== wheels: {what}", flush=True)
         command = [sys.executable, *(word.format(sdist=sdist) for word in words)]
-        environment = {**os.environ, "PYTHONPATH": str(aarch64.CHECKOUT)}
-        if subprocess.run(command, cwd=aarch64.CHECKOUT, env=environment).returncode:
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        if subprocess.run(command, cwd=CHECKOUT, env=environment).returncode:
             failed.append(what)
     if failed:
         print(f"\n== wheels: failed: {', '.join(failed)}")

@@ -9,9 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import tomllib
-
-ROOT = Path(__file__).resolve().parents[3]
+# The same as build-system.requires.
+REQUIRED = f"{Path(__file__).resolve().parents[3] / 'pyproject.toml'}:compile"
 BUILD_TIMEOUT_S = 900
 
 
@@ -19,11 +18,10 @@ def main(sdist: Path) -> int:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         print("offline: skipped, only root can make a network namespace (with unshare)")
         return 0
-    requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     with tempfile.TemporaryDirectory(prefix="plexo-offline-") as name:
         scratch = Path(name)
-        subprocess.run([*pip, "download", "--dest", scratch / "wheelhouse", *requires], check=True)
+        subprocess.run([*pip, "download", "--dest", scratch / "wheelhouse", "--group", REQUIRED], check=True)
         # That it has no network is seen, not believed.
         reach = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
         alone = ["unshare", "--net"]

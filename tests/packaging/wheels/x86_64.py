@@ -10,10 +10,7 @@ Not proved here: musllinux. There is no musl Python to run it in; that the modul
 elsewhere.py.
 """
 
-import argparse
-import importlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -21,21 +18,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.packaging.wheels import aarch64, cross, roots
+from tests.packaging.wheels import cross, proving, roots
+from tests.packaging.wheels.proving import CACHE, CHECKOUT, Proof, Result
 
-CACHE = aarch64.CACHE
-VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-# 3.13 and 3.14. They are built with the suite's own gcc and its newer glibc, and so have a newer tag than a release.
-SUITES = ("trixie", "forky")
-X86_64 = cross.Target("amd64", "x86_64-linux-gnu", "x86_64")
+VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.14t")
 TESTS = ("tests/unit", "tests/pgm", "tests/paxos", "tests/network")
-ENVIRONMENT = {"PLEXO_SIM_SEEDS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
+# 3.13 and 3.14. They are built with the suite's own gcc and its newer glibc, and so have a newer tag than a release.
+X86_64 = cross.Target("amd64", "x86_64-linux-gnu", "x86_64")
+SUITES = {suite: Proof(suite, X86_64, TESTS) for suite in ("trixie", "forky")}
 BUILD_TIMEOUT_S = 900
-TESTS_TIMEOUT_S = 1800
 
 
 def pythons() -> dict[str, Path]:
-    """One interpreter of each version: of the PATH, or of pyenv."""
+    """One interpreter of each version that is here: of pyenv, or of the PATH."""
     found: dict[str, Path] = {}
     for version in VERSIONS:
         kept = sorted(
@@ -45,7 +40,7 @@ def pythons() -> dict[str, Path]:
         )
         on_path = shutil.which(f"python{version}")
         for candidate in (*kept, *([Path(on_path)] if on_path else [])):
-            usable = [candidate, str(aarch64.CHECKOUT / "tests/packaging/usable.py")]
+            usable = [candidate, str(CHECKOUT / "tests/packaging/usable.py")]
             if subprocess.run(usable, capture_output=True).returncode == 0:
                 found[version] = candidate
                 break
@@ -85,38 +80,14 @@ def without_compiler(environment: Path) -> dict[str, str]:
     for name in ("ip", "git", "sh", "cat", "ps", "sleep", "uname", "ldd", "env"):
         if (program := shutil.which(name)) is not None:
             (programs / name).symlink_to(program)
-    return {**clean(), **ENVIRONMENT, "PATH": f"{environment / 'bin'}:{programs}", "CC": "/bin/false"}
+    return {**clean(), **proving.ENVIRONMENT, "PATH": f"{environment / 'bin'}:{programs}", "CC": "/bin/false"}
 
 
-def tally(log: Path) -> tuple[dict[str, int], list[str]]:
-    said = log.read_text().strip()
-    counts = {
-        what: int(number) for number, what in re.findall(aarch64.SUMMARY, (said or "\n").splitlines()[-1])
-    }
-    return counts, re.findall(r"^(?:FAILED|ERROR) (.+)$", said, re.MULTILINE)
-
-
-def finish(built: Path) -> tuple[Path, list[str]]:
-    """The repaired wheel, and what is wrong with it as a file."""
-    shutil.rmtree(built.parent.parent / "repaired", ignore_errors=True)
-    wheel = cross.repair(built)
-    failures = []
-    if wheel.stat().st_size > aarch64.MAX_WHEEL_BYTES:
-        failures.append(f"{wheel.stat().st_size} bytes: expected at most {aarch64.MAX_WHEEL_BYTES}")
-    checked = subprocess.run(
-        [sys.executable, "-m", "twine", "check", "--strict", wheel], capture_output=True, text=True
-    )
-    if checked.returncode:
-        failures.append(f"twine check: {checked.stdout.strip()}")
-    return wheel, failures
-
-
-def prove(name: str, python: Path, sdist: Path, tests: Sequence[str]) -> aarch64.Result:
+def prove_here(name: str, python: Path, sdist: Path, tests: Sequence[str]) -> Result:
     """With an interpreter of this machine, which brings its dependencies by pip."""
     work = CACHE / f"python-{name}"
     shutil.rmtree(work, ignore_errors=True)
     (work / "dist").mkdir(parents=True)
-    seconds: dict[str, float] = {}
     started = time.monotonic()
     quiet = ("-m", "pip", "--disable-pip-version-check", "--quiet")
     must([python, "-m", "venv", work / "build"], work / "venv.log", 300, work, clean())
@@ -126,8 +97,8 @@ def prove(name: str, python: Path, sdist: Path, tests: Sequence[str]) -> aarch64
         [building, *quiet, "wheel", "--no-deps", "--wheel-dir", work / "dist", sdist],
         *(work / "build.log", BUILD_TIMEOUT_S, work, clean()),
     )
-    wheel, failures = finish(cross.only(work / "dist", "*.whl"))
-    seconds["build"] = time.monotonic() - started
+    result = proving.finish(cross.only(work / "dist", "*.whl"), f"python {name}")
+    result.seconds["build"] = time.monotonic() - started
 
     started = time.monotonic()
     must([python, "-m", "venv", "--without-pip", work / "empty"], work / "venv.log", 300, work, clean())
@@ -135,14 +106,13 @@ def prove(name: str, python: Path, sdist: Path, tests: Sequence[str]) -> aarch64
     environment = without_compiler(work / "empty")
     pip = [building, *quiet, "--python", empty]
     # Also the dependencies: only wheels, as for somebody who cannot compile.
-    must([*pip, "install", "--only-binary=:all:", wheel], work / "install.log", 300, work, environment)
-    aarch64.copy_tests(work / "checkout")
-    shutil.rmtree(work / "checkout/src/plexo/_fast/__pycache__", ignore_errors=True)
+    must([*pip, "install", "--only-binary=:all:", result.wheel], work / "install.log", 300, work, environment)
+    proving.copy_tests(work / "checkout")
     smoke = work / "checkout/tests/packaging/smoke.py"
     must([empty, "-I", smoke, work / "checkout"], work / "smoke.log", 120, work, environment)
-    seconds["install"] = time.monotonic() - started
+    result.seconds["install"] = time.monotonic() - started
     if not tests:
-        return aarch64.Result(f"python {name}", wheel, seconds, {}, failures)
+        return result
 
     started = time.monotonic()
     group = f"{work / 'checkout/pyproject.toml'}:test"
@@ -151,14 +121,10 @@ def prove(name: str, python: Path, sdist: Path, tests: Sequence[str]) -> aarch64
         # capnp and such need not have a wheel for every Python; the tests say what they skip.
         few = ["attrs", "hypothesis", "numpy", "psutil", "pytest", "pytest-benchmark", "rich", "typer"]
         must([*pip, "install", "--only-binary=:all:", *few], log, 600, work, environment)
-    pytest = [empty, "-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider", *tests]
-    status = run(pytest, log, TESTS_TIMEOUT_S, work / "checkout", environment)
-    counts, failed = tally(log)
-    failures += failed
-    if status and not failed:
-        failures.append(f"pytest ended with status {status}: see {log}")
-    seconds["tests"] = time.monotonic() - started
-    return aarch64.Result(f"python {name}", wheel, seconds, counts, failures)
+    pytest = [empty, *proving.PYTEST, *tests]
+    result.read(log, run(pytest, log, proving.TESTS_TIMEOUT_S, work / "checkout", environment))
+    result.seconds["tests"] = time.monotonic() - started
+    return result
 
 
 def build_in_root(suite: str, sdist: Path, work: Path) -> Path:
@@ -168,7 +134,7 @@ def build_in_root(suite: str, sdist: Path, work: Path) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     cross.unpack(sdist, work)
-    group = f"{aarch64.CHECKOUT / 'pyproject.toml'}:compile"
+    group = f"{CHECKOUT / 'pyproject.toml'}:compile"
     cross.pip(
         *("install", "--group", group, "--target", work / "tools"),
         *cross.wheels_for(suite, "x86_64", version),
@@ -186,104 +152,20 @@ def build_in_root(suite: str, sdist: Path, work: Path) -> Path:
     return cross.only(work / "out/dist", "*.whl")
 
 
-def prove_in_root(suite: str, sdist: Path, tests: Sequence[str]) -> aarch64.Result:
-    """In a root of the suite without a compiler, and without the network: everything is in a wheelhouse."""
-    proof = aarch64.Proof(suite, X86_64, tuple(tests))
-    work = CACHE / proof.name
-    seconds: dict[str, float] = {}
-    started = time.monotonic()
-    wheel, failures = finish(build_in_root(suite, sdist, CACHE / f"build-{suite}"))
-    seconds["build"] = time.monotonic() - started
-
-    started = time.monotonic()
-    work.mkdir(parents=True, exist_ok=True)
-    machine = aarch64.Machine(proof, work)
-    version = cross.python_version(machine.root)
-    aarch64.fill_wheelhouse(proof, work / "wheelhouse", version, CACHE)
-    for old in (work / "wheelhouse").glob("pyplexo-*.whl"):
-        old.unlink()
-    shutil.copy(wheel, work / "wheelhouse")
-    machine.install("pyplexo")
-    aarch64.copy_tests(work / "checkout")
-    python, checkout = "/mnt/work/env/bin/python", "/mnt/work/checkout"
-    pages = [f"{checkout}/tests/packaging/smoke.py"]
-    if (work / "checkout" / aarch64.FIRST_PAGE).exists():
-        pages.append(f"{checkout}/{aarch64.FIRST_PAGE}")
-    for page in pages:
-        machine.run(python, "-I", page, checkout, timeout_s=120)
-    seconds["install and first page"] = time.monotonic() - started
-
-    counts: dict[str, int] = {}
-    if tests:
-        started = time.monotonic()
-        machine.install("--group", f"{checkout}/pyproject.toml:test")
-        log = work / "tests.log"
-        machine.run(
-            *("env", *(f"{variable}={value}" for variable, value in ENVIRONMENT.items())),
-            *(python, "-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider", *tests),
-            cwd=checkout,
-            check=False,
-            log=log,
-            timeout_s=TESTS_TIMEOUT_S,
+def prove(name: str, sdist: Path, tests: Sequence[str] | None) -> Result:
+    if name in SUITES:
+        proof = SUITES[name]
+        return proving.prove_in_root(
+            proof, lambda: build_in_root(name, sdist, CACHE / f"build-{name}"), tests
         )
-        counts, failed = tally(log)
-        failures += failed
-        if not counts:
-            failures.append(f"pytest did not come to its end: see {log}")
-        seconds["tests"] = time.monotonic() - started
-    return aarch64.Result(f"{proof.name}, Python {version}", wheel, seconds, counts, failures)
-
-
-def free_threaded() -> Path:
-    """3.14t, of freethreaded.py. Raises roots.Unavailable where it cannot be had."""
-    try:
-        module = importlib.import_module("tests.packaging.wheels.freethreaded")
-    except ImportError:
-        raise roots.Unavailable("nothing builds a free-threaded Python here yet") from None
-    try:
-        return Path(module.build())
-    except module.Unavailable as lack:
-        raise roots.Unavailable(str(lack)) from None
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--sdist", type=Path, help="the sdist to build from; else one is made of this checkout"
-    )
-    parser.add_argument("--only", help=f"of {','.join((*VERSIONS, '3.14t', *SUITES))}")
-    parser.add_argument("--tests", help=f"folders and files of tests, '' for none; usually {','.join(TESTS)}")
-    options = parser.parse_args(arguments)
-    known = (*VERSIONS, "3.14t", *SUITES)
-    wanted = options.only.split(",") if options.only else list(known)
-    if unknown := set(wanted) - set(known):
-        parser.error(f"--only {','.join(sorted(unknown))}: expected some of {','.join(known)}")
-    tests = TESTS if options.tests is None else tuple(filter(None, options.tests.split(",")))
-    sdist = (options.sdist or aarch64.make_sdist(CACHE / "sdist")).resolve()
     here = pythons()
-    failed = False
-    for name in wanted:
-        try:
-            if name in SUITES:
-                result = prove_in_root(name, sdist, tests)
-            elif name == "3.14t":
-                result = prove(name, free_threaded(), sdist, tests)
-            elif name in here:
-                result = prove(name, here[name], sdist, tests)
-            else:
-                raise roots.Unavailable(f"there is no Python {name} here")
-        except roots.Unavailable as lack:
-            print(f"python {name}: skipped, {lack}", flush=True)
-            continue
-        except (RuntimeError, subprocess.SubprocessError) as error:
-            print(f"python {name}: FAILED: {error}", flush=True)
-            failed = True
-            continue
-        print(result, flush=True)
-        failed |= bool(result.failures)
-    return int(failed)
+    if name not in here:
+        raise roots.Unavailable(f"there is no Python {name} here")
+    return prove_here(name, here[name], sdist, TESTS if tests is None else tests)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    return proving.main(__doc__, (*VERSIONS, *SUITES), prove, words)
 
 
 if __name__ == "__main__":
