@@ -12,7 +12,7 @@ from tests.paxos.network import BEAT_S, Host, Network, Violation
 
 CONVERGE_BEATS = 40
 # What is allowed beyond: publishers switch and old groups are left some heartbeats after.
-SETTLE_BEATS = 10
+SETTLE_BEATS = 20
 # While much is broken all publish, so that topics meet in their groups.
 FAULTY_ROUND_S = 2 * BEAT_S
 

@@ -28,8 +28,9 @@ class Timing:
     # Between learning that a topic has another slot and sending there: at least, and where not all know it, at most.
     switch_after: float = 2.0
     switch_latest: float = 10.0
-    # From then, and from when all know, to not listening at the old one.
-    leave_after: float = 4.0
+    # From when all know to not listening at the old one. By then the last publisher has switched, whose clock may be a
+    # third slower than ours.
+    leave_after: float = 16.0
     # A proposal without an answer is made again after this, doubled up to the most.
     retry_after: float = 0.25
     most_retry_after: float = 4.0
